@@ -1,0 +1,83 @@
+"""The application that every command registers with, and how it speaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="nas",
+    help="Neural architecture and hyperparameter search for your task on your machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+RunFolder = Annotated[Path, typer.Argument(help="folder of the run", metavar="RUN")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+) -> None:
+    """Options before the command."""
+    if version:
+        from nas import __version__
+
+        console.print(__version__)
+        raise typer.Exit
+
+
+def say_error(text: str) -> None:
+    """One line on standard error."""
+    errors.print(f"[red]error:[/red] {_escaped(text)}")
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, NaN and infinities as null."""
+    print(json.dumps(_finite(value), indent=2))
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Text as it is, on standard output."""
+    console.print(_escaped(text), style=style)
+
+
+def number(value: float) -> str:
+    """A figure for people."""
+    if value != value:
+        return "nan"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes} min {seconds % 60:.0f} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

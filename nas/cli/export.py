@@ -1,0 +1,40 @@
+"""``nas export RUN``: the front as files that can be deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.app import Json, RunFolder, app, print_json, say
+from nas.cli.opened import opened
+
+
+@app.command("export")
+def export_command(
+    run: RunFolder,
+    formats: Annotated[str, typer.Option("--format", help="formats, comma-separated")] = "pt2,json",
+    out: Annotated[Path | None, typer.Option(help="folder; RUN/export when not given")] = None,
+    model: Annotated[int | None, typer.Option(help="only this model of the front", min=0)] = None,
+    json: Json = False,
+) -> None:
+    """Write the models of the front with exactly the weights that were scored."""
+    from nas.errors import must
+
+    result = opened(run)
+    front = result.front()
+    members = list(front)
+    if not members:
+        raise must("the front", "have a member to export", "none")
+    if model is not None:
+        if model >= len(members):
+            raise must("--model", f"be below {len(members)}", model)
+        members = [members[model]]
+    names = [name.strip() for name in formats.split(",") if name.strip()]
+    written = result.export(members, out or run / "export", names)
+    if json:
+        print_json([str(path) for path in written])
+        return
+    for path in written:
+        say(f"{path} ({path.stat().st_size:,} bytes)")

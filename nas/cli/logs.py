@@ -1,0 +1,41 @@
+"""``nas logs RUN [NUMBER]``: what evaluations said."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas.cli.app import Json, RunFolder, app, print_json, say
+from nas.cli.opened import opened
+
+
+@app.command("logs")
+def logs_command(
+    run: RunFolder,
+    trial: Annotated[int | None, typer.Argument(help="number of a trial", metavar="NUMBER")] = None,
+    json: Json = False,
+) -> None:
+    """A line for each trial, or the whole log of one."""
+    from nas.errors import must
+    from nas.executor import log_file
+    from nas.history import trial_to_json
+    from nas.study import summary
+
+    trials = {t.number: t for t in opened(run).history.trials}
+    if trial is None:
+        if json:
+            print_json([trial_to_json(t) for t in trials.values()])
+            return
+        for t in trials.values():
+            say(f"{t.number:>6} {t.role:<8} {summary(t)}")
+        return
+    if trial not in trials:
+        raise must("NUMBER", f"be a trial from 0 to {max(trials, default=0)}", trial)
+    path = log_file(run / "logs", trial)
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if json:
+        print_json({**trial_to_json(trials[trial]), "log": text})
+        return
+    say(f"trial {trial}: {summary(trials[trial])}")
+    say(text.rstrip() or "(it logged nothing)")

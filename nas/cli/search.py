@@ -1,0 +1,161 @@
+"""``nas search CONFIG``: search, confirm the front, and say what was found and where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.app import Json, app, console, duration, number, print_json, say
+
+if TYPE_CHECKING:
+    from nas.config import Config
+    from nas.front import Front
+    from nas.run import Run
+
+Settings = Annotated[list[str] | None, typer.Option("--set", help="override a value: a.b=c", metavar="A.B=C")]
+
+
+@app.command("search")
+def search_command(
+    config: Annotated[Path, typer.Argument(help="YAML file", metavar="CONFIG")],
+    out: Annotated[Path | None, typer.Option(help="folder of the run; runs/NAME when not given")] = None,
+    seed: Annotated[int | None, typer.Option(help="rules everything random")] = None,
+    settings: Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check, try three samples, estimate")] = False,
+    json: Json = False,
+) -> None:
+    """Search as a config says."""
+    from nas.config import load, resolved
+
+    given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
+    loaded, folder = load(config, given)
+    if dry_run:
+        from nas.cli.dry_run import dry_run as rehearse
+
+        rehearse(loaded, folder, as_json=json)
+        return
+    place = _new_folder(out, config.stem)
+    run_search(loaded, folder, place, resolved(loaded, folder), as_json=json)
+
+
+def run_search(config: Config, folder: Path, place: Path, stored: dict[str, Any], *, as_json: bool) -> None:
+    """Run or continue the search of a folder and say what it found."""
+    from nas.cli.progress import Progress
+    from nas.config import search_of
+    from nas.parts import Parts
+    from nas.run import Run
+
+    search = search_of(config, folder)
+    if not place.exists():
+        Parts(search)  # what cannot work is refused before a folder is made
+    with Progress(_objectives(search), search.budget) as progress:
+        observer = None if as_json else progress
+        run = Run(search, place, config=stored, observer=observer)
+        if not as_json:
+            _announce(run)
+        try:
+            progress.resumed(run.history.trials)
+            front = run.search()
+        except KeyboardInterrupt:
+            run.write()
+            say(f"interrupted; all finished trials are safe. Continue with: nas resume {place}")
+            raise typer.Exit(1) from None
+        finally:
+            run.close()
+    files = _plots(run, front)
+    if config.export is not None and front:
+        files += front.export(place / "export", config.export.formats)
+    if as_json:
+        print_json({"run": str(place), "ended": run.study.ended, **front.to_json()})
+        return
+    _summarise(run, front, files)
+
+
+def _objectives(search: Any) -> Any:
+    from nas.objective import parse_objectives
+
+    return parse_objectives(search.objectives)
+
+
+def _announce(run: Run) -> None:
+    parts = run.parts
+    size = number(parts.space.size) if parts.space.size != float("inf") else "infinitely many"
+    say(f"{type(parts.space).__name__}: {size} architectures; {', '.join(map(str, parts.objectives))}")
+    say(f"run folder {run.folder}")
+    if run.history.trials:
+        say(f"continuing after {len(run.history.trials)} trials")
+    if parts.task is not None and not parts.task.repeatable:
+        say("note: the task's loaders cannot be seeded, so this run is not repeatable")
+
+
+def _plots(run: Run, front: Front) -> list[Path]:
+    from nas.report import plot_front, plot_hypervolume
+
+    if not front:
+        return []
+    return [
+        plot_front(front, run.folder / "front.png"),
+        plot_hypervolume(run.history.trials, front.objectives, run.folder / "hypervolume.png"),
+    ]
+
+
+def _summarise(run: Run, front: Front, files: list[Path]) -> None:
+    from nas.cli.show import show_best, show_front
+
+    spent = run.study.spent
+    say("")
+    say(
+        f"{run.study.ended} after {duration(spent.wall_seconds)}: {spent.trials} trials, "
+        f"{number(spent.evaluations)} evaluated, {spent.reused} reused, {spent.failures} failed"
+    )
+    show_front(front)
+    if not front:
+        say(_why_empty(run))
+        return
+    show_best(front)
+    measured = sorted({m for o in front.objectives for m in [o.metric] if m in run.parts.evaluator.measured})
+    if measured:
+        say(f"{', '.join(measured)} of every model on the front was measured again after the search")
+    for file in [run.folder / "front.json", *files]:
+        console.print(f"  {file}")
+
+
+def _why_empty(run: Run) -> str:
+    """What kept every architecture off the front."""
+    from nas.front import baseline, members
+    from nas.objective import violations
+
+    found = members(run.history.trials)
+    if not found:
+        return f"No evaluation succeeded; see: nas logs {run.folder}"
+    reference = baseline(run.history.trials)
+    rows = [m.values for m in found]
+    for o in run.parts.objectives:
+        if o.bound is not None:
+            value = reference.values if reference else None
+            if (violations(rows, [o], value) > 0).all():
+                seen = [row[o.metric] for row in rows if o.metric in row]
+                nearest = min(seen) if o.bound.sense == "<=" else max(seen)
+                return f"No architecture met {o.metric} {o.bound}; the nearest has {number(nearest)}"
+    return "No architecture met all bounds at once, or objectives were not finite"
+
+
+def _new_folder(out: Path | None, stem: str) -> Path:
+    """A folder that holds no run yet.
+
+    Raises:
+        BadInput: the given one holds a run.
+    """
+    from nas.errors import must
+
+    if out is not None:
+        if (out / "run.json").exists():
+            raise must("--out", "be a new folder", str(out), f"continue that run with: nas resume {out}")
+        return out
+    place, i = Path("runs") / stem, 1
+    while place.exists():
+        i += 1
+        place = Path("runs") / f"{stem}-{i}"
+    return place

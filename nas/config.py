@@ -1,0 +1,318 @@
+"""YAML files as searches: read strictly, checked with the path of what is wrong, and written as resolved."""
+
+from __future__ import annotations
+
+import json
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nas.errors import BadInput, must
+from nas.parts import Search
+from nas.study import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Spec = Annotated[str | dict[str, Any], Field(description="a name, or name:/factory: with settings")]
+
+
+class BudgetConfig(BaseModel):
+    """When to stop; the first limit that is reached ends the search."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    trials: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="answers told to the strategy"
+    )
+    evaluations: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="fresh full evaluations"
+    )
+    seconds: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="seconds that evaluations report"
+    )
+    wall_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="seconds of searching"
+    )
+    device_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="seconds of busy places"
+    )
+
+
+class ObjectiveConfig(BaseModel):
+    """A metric with a goal and perhaps a bound."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    metric: str
+    goal: Literal["min", "max", "limit"]
+    bound: float | str | None = Field(default=None, description="a number, '<= 2.0', or '>= baseline - 0.01'")
+
+
+class ExecutorConfig(BaseModel):
+    """Where evaluations run."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Literal["here"] = "here"
+
+
+class ExportConfig(BaseModel):
+    """What to write of the front when the search ends."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    formats: list[str] = Field(["json"], description="as in 'nas export --format'")
+
+
+@final
+class Config(BaseModel):
+    """One search as a YAML file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="rules everything that is random")
+    space: Spec = Field(description="what can be chosen; {join: [space, space]} searches several together")
+    task: Spec = Field("digits", description="the data")
+    target: Spec = Field("host", description="the machine that latency and memory refer to")
+    objectives: str | list[ObjectiveConfig | str] = Field(
+        "max accuracy", description="such as 'max accuracy, min latency_ms < 2, limit params <= 1e6'"
+    )
+    baseline: dict[str, Any] | None = Field(
+        default=None, description="choices of an architecture, or factory:"
+    )
+    evaluators: list[Spec] = Field([], description="defaults cover the objectives that these do not")
+    strategy: Spec = Field("evolution", description="who proposes")
+    memo: str | dict[str, Any] = Field("functional", description="functional, architecture or off")
+    budget: BudgetConfig = Field(default_factory=lambda: BudgetConfig(trials=64))
+    batch: Annotated[int, Field(gt=0)] | None = Field(default=None, description="trials told together")
+    executor: ExecutorConfig = Field(default_factory=ExecutorConfig)
+    export: ExportConfig | None = None
+
+
+def load(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Path]:
+    """Read a config file.
+
+    Args:
+        path: a YAML or JSON file.
+        settings: ``a.b=c`` overrides, values in YAML.
+
+    Returns:
+        The config, and the folder its file references start from.
+
+    Raises:
+        BadInput: the file cannot be read, or a value is wrong; with its path in the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise must("config", "be a file that can be read", str(path), error.strerror or "") from error
+    except UnicodeDecodeError as error:
+        raise must("config", "be UTF-8 text", str(path), str(error)) from error
+    data = parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise must("config", "map keys to values", data, "such as space: conv")
+    for setting in settings:
+        override(data, setting)
+    return validated(data), path.resolve().parent
+
+
+def validated(data: Mapping[str, Any]) -> Config:
+    """The config of plain values.
+
+    Raises:
+        BadInput: with the path of the first value that is wrong.
+    """
+    try:
+        return Config.model_validate(dict(data))
+    except ValidationError as error:
+        raise _bad_input(error) from None
+
+
+def search_of(config: Config, folder: Path) -> Search:
+    """The search that a config describes.
+
+    Raises:
+        BadInput: the budget sets no limit.
+    """
+    try:
+        budget = Budget(**config.budget.model_dump(exclude_none=True))
+    except BadInput as error:
+        raise BadInput(error.message) from None
+    objectives = config.objectives
+    if not isinstance(objectives, str):
+        objectives = [o if isinstance(o, str) else o.model_dump() for o in objectives]  # type: ignore[misc]
+    return Search(
+        space=config.space,
+        objectives=objectives,
+        budget=budget,
+        task=config.task,
+        target=config.target,
+        evaluators=config.evaluators,
+        strategy=config.strategy,
+        memo=config.memo,
+        baseline=config.baseline,
+        executor=config.executor.name,
+        batch=config.batch,
+        seed=config.seed,
+        folder=folder,
+    )
+
+
+def resolved(config: Config, folder: Path) -> dict[str, Any]:
+    """The config as plain values, with the folder that its references start from; `load` reads it again."""
+    return {"folder": str(folder), "config": config.model_dump(exclude_none=True)}
+
+
+def stored(run: Path) -> tuple[Config, Path]:
+    """The config that a run was started with.
+
+    Raises:
+        BadInput: the folder holds no run.
+    """
+    path = run / "config.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return validated(data["config"]), Path(data["folder"])
+    except FileNotFoundError:
+        raise must("run", "be a folder made by 'nas search'", str(run)) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise must(str(path), "be as it was written", str(error)) from None
+
+
+def override(data: dict[str, Any], setting: str) -> None:
+    """Set ``a.b=c`` in nested mappings and lists; a name such as ``space: conv`` grows into a mapping.
+
+    Raises:
+        BadInput: there is no ``=``, or the path leads through something that has no parts.
+    """
+    path, equals, text = setting.partition("=")
+    if not equals or not path:
+        raise must("--set", "read a.b=value", setting)
+    *way, last = path.split(".")
+    place: Any = data
+    for step in way:
+        inner = place[_index(place, step, setting)] if isinstance(place, list) else place.get(step)
+        if inner is None:
+            inner = {}
+        if isinstance(inner, str):
+            inner = {"name": inner}
+        if not isinstance(inner, dict | list):
+            raise must("--set", f"lead through mappings and lists, not through {step}", setting)
+        place[_index(place, step, setting) if isinstance(place, list) else step] = inner
+        place = inner
+    place[_index(place, last, setting) if isinstance(place, list) else last] = parse_yaml(
+        text, f"--set {path}"
+    )
+
+
+def _index(place: Sequence[Any], step: str, setting: str) -> int:
+    if not step.isdigit() or int(step) >= len(place):
+        raise must("--set", f"name a position below {len(place)} in the list", setting)
+    return int(step)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of the config, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "nas search",
+        **Config.model_json_schema(),
+    }
+
+
+# --- YAML 1.2 -----------------------------------------------------------------------------------------
+
+
+class _Yaml12(yaml.SafeLoader):
+    """Scalars of the YAML 1.2 core schema, and no key twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        """A mapping whose keys are distinct."""
+        found: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in found:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
+                )
+            found.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Yaml12.yaml_implicit_resolvers = {}  # none of YAML 1.1's
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+):
+    _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def _integer(loader: Any, node: Any) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 0) if text.startswith(("0o", "0x")) else int(text)
+
+
+_Yaml12.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+def parse_yaml(text: str, name: str = "config") -> Any:
+    """The value of a YAML 1.2 text: ``1e-4`` is a number, ``on`` and ``no`` are texts.
+
+    Raises:
+        BadInput: it is not YAML, or a key stands twice; with line and column.
+    """
+    try:
+        return yaml.load(text, Loader=_Yaml12)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise BadInput(f"{name} must be valid YAML: {problem}{place}") from None
+
+
+# --- errors -------------------------------------------------------------------------------------------
+
+
+def _bad_input(error: ValidationError) -> BadInput:
+    """The first error that says most: an unknown key before a failed alternative of a union."""
+    details = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
+    detail = details[0]
+    where = [str(step) for step in detail["loc"] if not _is_alternative(str(step))]
+    if detail["type"] == "extra_forbidden":
+        return BadInput(_unknown_key(where), ".".join(where[:-1]))
+    if detail["type"] == "missing":
+        return BadInput("must be given, got nothing", ".".join(where))
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    shown = repr(detail["input"])
+    return BadInput(f"{message.replace('input should', 'must')}, got {shown[:80]}", ".".join(where))
+
+
+def _is_alternative(step: str) -> bool:
+    """Whether pydantic put this step in for a branch of a union, not for a key of the file."""
+    return "[" in step or step in ("str", "int", "float", "dict", "ObjectiveConfig", "constrained-int")
+
+
+def _unknown_key(where: Sequence[str]) -> str:
+    model: Any = Config
+    for step in where[:-1]:
+        if not step.isdigit():
+            model = {"budget": BudgetConfig, "objectives": ObjectiveConfig, "executor": ExecutorConfig,
+                     "export": ExportConfig}.get(step, model)  # fmt: skip
+    known = list(model.model_fields)
+    near = get_close_matches(where[-1], known, n=1, cutoff=0.5)
+    return f"unknown key {where[-1]!r}; " + (
+        f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    )

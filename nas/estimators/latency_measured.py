@@ -1,0 +1,158 @@
+"""Latency by the clock: a candidate's forward pass on the machine that the search runs on."""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast, final
+
+import numpy as np
+import torch
+
+from nas.errors import must, unknown_metric
+from nas.estimators.machine import checked_device, torch_threads
+from nas.evaluator import Evaluator, seeded_module
+from nas.proposal import Measurement, Outcome, Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+    from nas.space import Space
+    from nas.target import Target
+    from nas.task import Task
+
+BLOCK_SECONDS = 0.02
+"""A block of runs lasts at least this long, so that fast models are timed often enough."""
+
+
+@final
+class LatencyMeasured(Evaluator):
+    """Times forward passes on the target and gives ``latency_ms``, the median of a batch's milliseconds.
+
+    Runs are timed in blocks until a further block moves the median by less than ``tolerance``, or until
+    ``blocks`` blocks or ``seconds`` seconds are spent; at least one run is timed. A measurement's notes hold
+    ``p10_ms``, ``p90_ms``, ``spread`` (their distance as a share of the median) and ``runs``. To measure
+    again, evaluate again: nothing is kept.
+
+    Args:
+        space, task: what is built, and what gives its inputs.
+        target: device, dtype, batch size and threads; on CUDA, images are channels-last.
+        runs: timed runs a block, at least 1; more where they take less than 20 ms together.
+        warmup: runs that are not timed, at least 0.
+        tolerance: relative change of the median that counts as none, >= 0.
+        blocks: most blocks, at least 1.
+        seconds: time after which no further run is begun, above 0.
+
+    Raises:
+        BadInput: a setting is out of range, or the target's device is not on this machine.
+    """
+
+    metrics = frozenset({"latency_ms"})
+    measured = metrics
+
+    def __init__(
+        self,
+        space: Space,
+        task: Task,
+        target: Target,
+        runs: int = 30,
+        warmup: int = 5,
+        tolerance: float = 0.02,
+        blocks: int = 5,
+        seconds: float = 2.0,
+    ) -> None:
+        for name, value, least in (("runs", runs, 1), ("warmup", warmup, 0), ("blocks", blocks, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise must(name, f"be a whole number of at least {least}", value)
+        if not tolerance >= 0.0:
+            raise must("tolerance", "be at least 0", tolerance)
+        if not seconds > 0.0:
+            raise must("seconds", "be above 0", seconds)
+        checked_device("target.device", target.device)
+        self._space, self._task, self._target = space, task, target
+        self._runs, self._warmup = runs, warmup
+        self._tolerance, self._blocks, self._seconds = tolerance, blocks, seconds
+
+    def evaluate(self, proposals: Sequence[Proposal], *, seed: int) -> list[Outcome]:
+        """Build each candidate with seeded weights and time it."""
+        return [self._one(proposal, seed) for proposal in proposals]
+
+    def _one(self, proposal: Proposal, seed: int) -> Outcome:
+        for metric in proposal.metrics:
+            if metric not in self.metrics:
+                raise unknown_metric(metric, self.metrics)
+        start = time.perf_counter()
+        module = self._placed(seeded_module(self._space, proposal, seed).eval())
+        x = self._inputs()
+        with torch.random.fork_rng(devices=[]), torch_threads(self._target.threads), _undisturbed():
+            times_ms = 1e3 * self._timed(module, x)
+        p10, median, p90 = (float(q) for q in np.quantile(times_ms, (0.1, 0.5, 0.9)))
+        notes = {"p10_ms": p10, "p90_ms": p90, "spread": (p90 - p10) / median, "runs": len(times_ms)}
+        return Measurement({"latency_ms": median}, time.perf_counter() - start, notes=notes)
+
+    def _placed(self, module: nn.Module) -> nn.Module:
+        moved: Any = module.to(self._target.device, getattr(torch, self._target.dtype))
+        if self._target.device != "cpu":
+            moved = moved.to(memory_format=torch.channels_last)
+        return cast("nn.Module", moved)
+
+    def _inputs(self) -> Tensor:
+        x = self._task.example(self._target.batch_size)
+        if not isinstance(x, torch.Tensor):
+            raise must("the task's example", "be a tensor", type(x).__name__)
+        x = x.to(self._target.device)
+        if x.is_floating_point():
+            x = x.to(getattr(torch, self._target.dtype))
+        if x.ndim == 4 and self._target.device != "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x
+
+    def _timed(self, module: nn.Module, x: Tensor) -> np.ndarray:
+        """Seconds of each timed run."""
+        wait = _waiter(self._target.device)
+        end = time.perf_counter() + self._seconds
+        times: list[float] = []
+        median = float("inf")
+        with torch.inference_mode():
+            for _ in range(self._warmup):
+                module(x)
+            for _ in range(self._blocks):
+                times.extend(self._block(module, x, wait, end))
+                before, median = median, float(np.median(times))
+                if abs(median - before) <= self._tolerance * median or time.perf_counter() > end:
+                    break
+        return np.array(times)
+
+    def _block(self, module: nn.Module, x: Tensor, wait: Callable[[], None], end: float) -> Iterator[float]:
+        stop = begin = time.perf_counter()
+        runs = 0
+        while (runs < self._runs or stop < begin + BLOCK_SECONDS) and (stop <= end or not runs):
+            wait()
+            start = time.perf_counter()
+            module(x)
+            wait()
+            stop = time.perf_counter()
+            runs += 1
+            yield stop - start
+
+
+def _waiter(device: str) -> Callable[[], None]:
+    """What waits until a device has done its work; nothing for the CPU, which computes as it is called."""
+    if device == "cpu":
+        return lambda: None
+    return lambda: torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No garbage collection inside, as in the standard library's ``timeit``."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -1,0 +1,189 @@
+"""Where evaluations run. An executor takes units of proposals and gives back their reports as they end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import platform
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from nas.errors import Diverged, must
+from nas.proposal import Failure, FailureKind, Outcome, Proposal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nas.evaluator import Evaluator
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of one proposal and where and when it was found (Unix seconds)."""
+
+    number: int
+    outcome: Outcome
+    host: str
+    device: str
+    started: float
+    ended: float
+    attempts: int = 1
+    lost_seconds: float = 0.0
+
+
+Unit = Sequence[tuple[int, Proposal]]
+"""Numbered proposals that are evaluated together."""
+
+
+class Executor(ABC):
+    """Runs evaluations.
+
+    Attributes:
+        places: evaluations that run at once.
+        busy: units submitted and not yet reported.
+    """
+
+    places: int = 1
+    busy: int = 0
+
+    @abstractmethod
+    def open(self, evaluator: Evaluator, seed: int, logs: Path | None) -> None:
+        """Make ready to evaluate with this evaluator; logs of evaluations go to that folder."""
+
+    @abstractmethod
+    def submit(self, unit: Unit) -> None:
+        """Take a unit to be evaluated."""
+
+    @abstractmethod
+    def wait(self) -> list[Report]:
+        """The reports of at least one unit, once it has ended."""
+
+    def close(self) -> None:  # noqa: B027 - a hook
+        """Let go of workers; what still runs is lost."""
+
+
+@final
+class Here(Executor):
+    """One evaluation at a time, in this process."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Unit] = deque()
+
+    def open(self, evaluator: Evaluator, seed: int, logs: Path | None) -> None:
+        """Remember what to evaluate with."""
+        self._evaluator, self._seed, self._logs = evaluator, seed, logs
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit; it runs when it is waited for."""
+        self._queue.append(unit)
+        self.busy = len(self._queue)
+
+    def wait(self) -> list[Report]:
+        """Evaluate the oldest unit."""
+        unit = self._queue.popleft()
+        self.busy = len(self._queue)
+        return evaluate_unit(self._evaluator, unit, self._seed, self._logs)
+
+    def close(self) -> None:
+        """Forget what was queued."""
+        self._queue.clear()
+        self.busy = 0
+
+
+def create(name: str | Executor) -> Executor:
+    """The executor of that name; an executor itself is given back.
+
+    Raises:
+        BadInput: the name is not known.
+    """
+    if isinstance(name, Executor):
+        return name
+    if name != "here":
+        raise must("executor.name", "be here", name)
+    return Here()
+
+
+def evaluate_unit(evaluator: Evaluator, unit: Unit, seed: int, logs: Path | None) -> list[Report]:
+    """Evaluate numbered proposals together; if that raises, each on its own, so that the rest survive."""
+    started = time.time()
+    try:
+        with _logged(logs, unit[0][0]):
+            outcomes = evaluator.evaluate([proposal for _, proposal in unit], seed=seed)
+    except Exception as error:
+        if len(unit) > 1:
+            return [report for one in unit for report in evaluate_unit(evaluator, [one], seed, logs)]
+        outcomes = [_failure(error, time.time() - started, logs, unit[0][0])]
+    ended = time.time()
+    return [
+        Report(number, outcome, platform.node(), "cpu", started, ended)
+        for (number, _), outcome in zip(unit, outcomes, strict=True)
+    ]
+
+
+def log_file(logs: Path, number: int) -> Path:
+    """Where the log of a trial is."""
+    return logs / f"{number:06d}.log"
+
+
+def _failure(error: Exception, seconds: float, logs: Path | None, number: int) -> Failure:
+    trace = "".join(traceback.format_exception(error))
+    if logs is not None:
+        with log_file(logs, number).open("a", encoding="utf-8") as file:
+            file.write(trace)
+    text = str(error).strip() or type(error).__name__
+    first = text.splitlines()[0]
+    named = first if isinstance(error, Diverged) else f"{type(error).__name__}: {first}"
+    return Failure(_kind(error), named, seconds, trace)
+
+
+def _kind(error: Exception) -> FailureKind:
+    if isinstance(error, Diverged):
+        return "diverged"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "memory"
+    return "error"
+
+
+@contextlib.contextmanager
+def _logged(logs: Path | None, number: int) -> Iterator[None]:
+    """Send log records and prints of an evaluation to its own file, made when the first text comes."""
+    if logs is None:
+        yield
+        return
+    handler = logging.FileHandler(log_file(logs, number), delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setLevel(logging.INFO)
+    root = logging.getLogger("nas")
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        with contextlib.redirect_stdout(_Printed(log_file(logs, number))):
+            yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+class _Printed(io.TextIOBase):
+    """Standard output that opens its file at the first text."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Append to the file."""
+        with self._path.open("a", encoding="utf-8") as file:
+            return file.write(text)

@@ -1,0 +1,253 @@
+"""A search as it is asked for, and the finished parts it is put together from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from nas import executor as executors
+from nas import registry
+from nas.architecture import Architecture, Fixed
+from nas.errors import BadInput, Incompatible, must, unknown_metric
+from nas.evaluator import Combined, Evaluator, FunctionEvaluator, Known, Trainer, seeded_module
+from nas.memo import KEYS, Memoized
+from nas.objective import Objective, parse_objectives
+from nas.proposal import Proposal
+from nas.rng import stream
+from nas.space import Space
+from nas.strategy import Strategy, check_pair
+from nas.study import Budget, Study
+
+if TYPE_CHECKING:
+    from nas.history import History
+    from nas.proposal import Trial
+    from nas.task import Task
+
+
+@final
+@dataclass
+class Search:
+    """What to search, for whom and for how long; each part is finished, a name, or a mapping of settings.
+
+    Args:
+        space: a `Space`, its name, ``{name: …}``, ``{factory: …}`` or ``{join: [spaces]}``.
+        objectives: such as ``"max accuracy, min latency_ms < 2"``.
+        budget: when to stop.
+        task: the data; ``digits`` where an evaluator needs one and none is given.
+        target: the machine.
+        evaluators: in order of precedence; objectives that they do not cover get the default evaluator of
+            the metric.
+        strategy: who proposes.
+        memo: ``functional``, ``architecture`` or ``off``: which answers are shared.
+        baseline: choices of an architecture, ``{factory: "package:name"}`` of a trained module, or None.
+        executor: where evaluations run.
+        batch: trials told together; None tells each as it ends.
+        seed: rules everything that is random.
+        folder: that file references start from.
+    """
+
+    space: Any
+    objectives: Any = "max accuracy"
+    budget: Budget = field(default_factory=lambda: Budget(trials=64))
+    task: Any = None
+    target: Any = "host"
+    evaluators: Sequence[Any] = ()
+    strategy: Any = "evolution"
+    memo: Any = "functional"
+    baseline: Any = None
+    executor: Any = "here"
+    batch: int | None = None
+    seed: int = 0
+    folder: Path = field(default_factory=Path.cwd)
+
+
+@final
+class Parts:
+    """The finished parts of a search.
+
+    Args:
+        search: what was asked.
+        folder: of the run, for weights and logs; None where nothing will be evaluated.
+
+    Raises:
+        BadInput: a part cannot be made, with the path of its place in the config.
+        Incompatible: the strategy cannot search this space for these objectives.
+        UnknownMetric: an objective that no evaluator measures.
+    """
+
+    def __init__(self, search: Search, folder: Path | None = None) -> None:
+        self.search = search
+        self.folder = folder
+        self.objectives: tuple[Objective, ...] = _at("objectives", parse_objectives, search.objectives)
+        self._offers: dict[str, Any] = {"objectives": self.objectives, "folder": folder}
+        self.target = self._made("target", "target", search.target)
+        self.task: Task | None = self._task()
+        self.space = _at("space", self._space, search.space)
+        self._offers["space"] = self.space
+        probe = _at("space", self._probe, search.seed)
+        self.evaluator = self._evaluator()
+        self._offers["known"] = Known(self.evaluator, search.seed)
+        self.strategy: Strategy = self._made("strategy", "strategy", search.strategy)
+        reason = check_pair(self.strategy, _label(search.strategy), self.space, probe, self.objectives)
+        if reason is not None:
+            raise Incompatible(f"{reason}; 'nas list pairs' shows what works", "strategy")
+        self.baseline = _at("baseline", self._baseline, search.baseline)
+        self.memoized = self._memoized()
+
+    def study(self, history: History | None = None, observer: Callable[[Trial], None] | None = None) -> Study:
+        """The study of these parts."""
+        return Study(
+            self.space,
+            self.objectives,
+            self.memoized,
+            self.strategy,
+            history=history,
+            executor=_executor(self.search.executor),
+            seed=self.search.seed,
+            baseline=self.baseline,
+            batch=self.search.batch,
+            logs=None if self.folder is None else self.folder / "logs",
+            observer=observer,
+        )
+
+    def trainer(self) -> Trainer:
+        """The evaluator that keeps weights.
+
+        Raises:
+            BadInput: there is none.
+        """
+        for evaluator in (
+            self.evaluator.evaluators if isinstance(self.evaluator, Combined) else (self.evaluator,)
+        ):
+            if isinstance(evaluator, Trainer):
+                return evaluator
+        raise must("evaluators", "hold one that keeps weights", "none", "use {name: training}")
+
+    def _made(self, kind: str, where: str, spec: object) -> Any:
+        return _at(where, lambda s: registry.create(kind, s, self._offers, folder=self.search.folder), spec)
+
+    def _task(self) -> Task | None:
+        self._offers["target"] = self.target
+        needed = self.search.task is not None or not all(callable(e) for e in self.search.evaluators or [0])
+        task = self._made("task", "task", self.search.task or "digits") if needed else None
+        self._offers["task"] = task
+        return task
+
+    def _space(self, spec: object) -> Space:
+        if isinstance(spec, Mapping) and "join" in spec:
+            if set(spec) != {"join"}:
+                raise must("space", "have join: alone", dict(spec))
+            parts = {_label(s): _at(f"join.{i}", self._space, s) for i, s in enumerate(spec["join"])}
+            if len(parts) != len(spec["join"]):
+                raise must("space.join", "name each space once", [_label(s) for s in spec["join"]])
+            joined: Space = registry.create("space", {"name": "join", "parts": parts})
+            return joined
+        space = registry.create("space", spec, self._offers, folder=self.search.folder)
+        if not isinstance(space, Space):
+            raise must("space", "be a nas.Space", space)
+        return space
+
+    def _probe(self, seed: int) -> Architecture:
+        """A random architecture, built where modules will be, so that what no model can have is refused now.
+
+        A model that breaks otherwise is left to become a failure of its own trial.
+        """
+        probe = self.space.sample(stream(seed, "probe"))
+        if self.task is not None:
+            with contextlib.suppress(_Broken):
+                _built(self.space, probe)
+        return probe
+
+    def _evaluator(self) -> Evaluator:
+        from nas.estimators import MEASURES
+
+        given = [self._one_evaluator(i, spec) for i, spec in enumerate(self.search.evaluators)]
+        covered = {m for e in given for m in e.metrics}
+        for o in self.objectives:
+            if o.metric in covered:
+                continue
+            if o.metric not in MEASURES:
+                raise unknown_metric(o.metric, covered | set(MEASURES)).at("objectives")
+            added = self._made("evaluator", f"evaluators ({MEASURES[o.metric]})", MEASURES[o.metric])
+            covered |= added.metrics
+            given.append(added)
+        return given[0] if len(given) == 1 else Combined(given)
+
+    def _one_evaluator(self, i: int, spec: Any) -> Evaluator:
+        if not isinstance(spec, Evaluator) and callable(spec):
+            names = [o.metric for o in self.objectives]
+            return FunctionEvaluator(spec, _function_metrics(spec, names), space=self.space)
+        made = self._made("evaluator", f"evaluators.{i}", spec)
+        if not isinstance(made, Evaluator):
+            raise must(f"evaluators.{i}", "be a nas.Evaluator or a function", made)
+        return made
+
+    def _memoized(self) -> Evaluator:
+        memo = self.search.memo
+        if memo in ("off", None) or not self.evaluator.pure:
+            return self.evaluator
+        if isinstance(memo, Mapping):
+            memoized: Memoized = _at(
+                "memo", lambda m: registry.call(Memoized, "memo", m, self._memo_offers()), memo
+            )
+            return memoized
+        if isinstance(memo, str) and memo not in KEYS:
+            raise must("memo", f"be one of {', '.join(KEYS)} or off", memo)
+        return Memoized(self.evaluator, self.space, memo)
+
+    def _memo_offers(self) -> dict[str, Any]:
+        return {"evaluator": self.evaluator, "space": self.space}
+
+    def _baseline(self, given: Any) -> Architecture | Fixed | None:
+        if given is None:
+            return None
+        if isinstance(given, Architecture | Fixed):
+            return given
+        if not isinstance(given, Mapping):
+            raise must("baseline", "map decisions to values or have factory:", given)
+        if "factory" in given:
+            return Fixed(given["factory"])
+        return self.space.architecture(given)
+
+
+class _Broken(Exception):
+    """A probe whose build raised something else than a refusal."""
+
+
+def _built(space: Space, probe: Architecture) -> None:
+    try:
+        seeded_module(space, Proposal(probe, ("probe",)), 0)
+    except BadInput:
+        raise
+    except Exception as error:
+        raise _Broken from error
+
+
+def _executor(spec: Any) -> Any:
+    return executors.create(spec["name"] if isinstance(spec, Mapping) and "name" in spec else spec)
+
+
+def _function_metrics(function: Any, objectives: Sequence[str]) -> Sequence[str]:
+    """What a function returns: its ``metrics`` attribute, else the objectives that only training can tell."""
+    from nas.estimators import MEASURES
+
+    own = [m for m in objectives if MEASURES.get(m, "training") == "training"]
+    return tuple(getattr(function, "metrics", own or objectives))
+
+
+def _label(spec: Any) -> str:
+    if isinstance(spec, str):
+        return spec
+    if isinstance(spec, Mapping):
+        return str(spec.get("name") or str(spec.get("factory", "")).rpartition(":")[2].lower())
+    return type(spec).__name__.lower()
+
+
+def _at(where: str, make: Callable[[Any], Any], given: Any) -> Any:
+    try:
+        return make(given)
+    except BadInput as error:
+        raise error.at(where) from error

@@ -1,0 +1,219 @@
+"""From names to factories: built-in tables, entry points, decorators, and ``factory:`` references."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from nas.errors import BadInput, must, unknown
+
+Factory: TypeAlias = Callable[..., Any]
+F = TypeVar("F", bound=Factory)
+
+KINDS: Mapping[str, str] = {
+    "space": "nas.spaces",
+    "task": "nas.tasks",
+    "target": "nas.targets",
+    "evaluator": "nas.estimators",
+    "strategy": "nas.strategies",
+    "exporter": "nas.export",
+}
+"""Package of each kind; its ``BUILTIN`` maps names to ``"module:attribute"``, and entry points of the
+group ``nas.spaces``, ``nas.tasks``, ``nas.targets``, ``nas.evaluators``, ``nas.strategies`` or
+``nas.exporters`` add to it."""
+
+_registered: dict[str, dict[str, Factory]] = {kind: {} for kind in KINDS}
+
+
+def register(kind: str, name: str) -> Callable[[F], F]:
+    """Decorator that gives a factory a name in this process.
+
+    Raises:
+        BadInput: a built-in or another factory carries the name.
+    """
+
+    def add(factory: F) -> F:
+        known = _registered[kind].get(name)
+        if name in _builtin(kind) or (known is not None and _place(known) != _place(factory)):
+            raise must(f"the name of a {kind}", "be new", name, "choose another one")
+        _registered[kind][name] = factory
+        return factory
+
+    return add
+
+
+def register_space(name: str) -> Callable[[F], F]:
+    """Register a `Space` class or factory, as ``@nas.register_space("mlp")``."""
+    return register("space", name)
+
+
+def register_task(name: str) -> Callable[[F], F]:
+    """Register a `Task` class or factory."""
+    return register("task", name)
+
+
+def register_evaluator(name: str) -> Callable[[F], F]:
+    """Register an `Evaluator` class or factory."""
+    return register("evaluator", name)
+
+
+def register_strategy(name: str) -> Callable[[F], F]:
+    """Register a `Strategy` class or factory."""
+    return register("strategy", name)
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Every name of a kind, sorted; nothing is imported for it."""
+    return tuple(sorted({*_builtin(kind), *_registered[kind], *_entry_points(kind)}))
+
+
+def load(kind: str, name: str) -> Factory:
+    """The factory of that name.
+
+    Raises:
+        UnknownName: nothing carries it; the nearest name is suggested.
+    """
+    if name in _registered[kind]:
+        return _registered[kind][name]
+    builtin = _builtin(kind)
+    if name in builtin:
+        return _attribute(builtin[name])
+    points = _entry_points(kind)
+    if name in points:
+        factory: Factory = points[name].load()
+        return factory
+    raise unknown(kind, name, names(kind))
+
+
+def reference(text: str, folder: Path | None = None) -> Any:
+    """What ``"package.module:name"`` or ``"./file.py:name"`` points to.
+
+    Args:
+        text: the reference; a file is looked for from ``folder``.
+        folder: of the config; the working directory when None.
+
+    Raises:
+        BadInput: the module, file or name is not there.
+    """
+    module, colon, attribute = text.rpartition(":")
+    if not colon or not module or not attribute:
+        raise must("factory", "read 'package.module:name' or './file.py:name'", text)
+    try:
+        if module.endswith(".py"):
+            loaded = _file_module((folder or Path.cwd()) / module)
+        else:
+            loaded = importlib.import_module(module)
+    except ImportError as error:
+        raise must("factory", "be importable", text, str(error)) from error
+    except FileNotFoundError as error:
+        raise must("factory", "name a file that exists", text, str(error)) from error
+    try:
+        return getattr(loaded, attribute)
+    except AttributeError:
+        raise unknown(
+            f"name in {module}", attribute, [n for n in vars(loaded) if not n.startswith("_")]
+        ) from None
+
+
+def create(
+    kind: str, spec: object, offers: Mapping[str, Any] | None = None, *, folder: Path | None = None
+) -> Any:
+    """Build a plugin from what a config says of it.
+
+    Args:
+        kind: among `KINDS`.
+        spec: a name, a mapping with ``name`` or ``factory`` and settings, or the finished object.
+        offers: values that the factory receives where its signature names them.
+        folder: that ``./file.py`` references start from.
+
+    Returns:
+        The object; ``spec`` itself when it is neither a text nor a mapping.
+
+    Raises:
+        BadInput: an unknown name or setting, or a setting that the factory refuses.
+    """
+    if not isinstance(spec, str | Mapping):
+        return spec
+    settings: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+    if ("name" in settings) == ("factory" in settings):
+        raise must(kind, "have either name: or factory:", dict(settings))
+    if "name" in settings:
+        label = str(settings.pop("name"))
+        factory = load(kind, label)
+    else:
+        label = str(settings.pop("factory"))
+        factory = reference(label, folder)
+    return call(factory, label, settings, offers or {})
+
+
+def call(factory: Factory, label: str, settings: Mapping[str, Any], offers: Mapping[str, Any]) -> Any:
+    """Call a factory with settings, and with those offers that it names.
+
+    Raises:
+        BadInput: a setting is unknown or missing.
+    """
+    parameters = inspect.signature(factory).parameters
+    named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    for setting in settings:
+        if setting not in named:
+            raise unknown(f"setting of {label}", setting, named - set(offers))
+    given = {**{n: v for n, v in offers.items() if n in named}, **settings}
+    for name in named:
+        if name not in given and parameters[name].default is inspect.Parameter.empty:
+            raise must(f"{label}.{name}", "be given", None)
+    try:
+        return factory(**given)
+    except TypeError as error:
+        raise BadInput(f"{label}: {error}") from error
+
+
+def source_file(text: str, folder: Path) -> Path | None:
+    """The file of a ``./file.py:name`` reference; None for a module's."""
+    module = text.rpartition(":")[0]
+    return folder / module if module.endswith(".py") else None
+
+
+def _builtin(kind: str) -> Mapping[str, str]:
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    table: Mapping[str, str] = importlib.import_module(KINDS[kind]).BUILTIN
+    return table
+
+
+def _entry_points(kind: str) -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=f"nas.{kind}s")}
+
+
+def _attribute(place: str) -> Factory:
+    module, _, attribute = place.partition(":")
+    factory: Factory = getattr(importlib.import_module(module), attribute)
+    return factory
+
+
+def _file_module(path: Path) -> Any:
+    path = path.resolve()
+    name = f"nas_user_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise FileNotFoundError(str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _place(factory: Factory) -> str:
+    return f"{getattr(factory, '__module__', '')}:{getattr(factory, '__qualname__', repr(factory))}"

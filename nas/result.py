@@ -1,0 +1,115 @@
+"""What a run found, and what can be done with it: test, train again, export."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, final
+
+from nas import registry
+from nas.errors import RunFailed, must
+from nas.front import Front, Member
+from nas.proposal import Failure, Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nas.history import History
+    from nas.parts import Parts
+
+VERSIONED = ("nas-toolkit", "torch", "numpy", "optuna", "pymoo", "scikit-learn")
+
+
+@final
+class Result:
+    """What a run found: its trials and the weights of its front.
+
+    Args:
+        parts: of the search.
+        history: its trials.
+        folder: where weights are.
+    """
+
+    def __init__(self, parts: Parts, history: History, folder: Path) -> None:
+        self.parts, self.history, self.folder = parts, history, folder
+
+    def front(self) -> Front:
+        """The front of everything measured so far, which can be exported."""
+        return Front(self.history.trials, self.parts.objectives, self.export)
+
+    def test(self, members: Sequence[Member]) -> list[Mapping[str, float]]:
+        """Metrics of members on the test split, by exactly the weights that were scored in the search.
+
+        Raises:
+            BadInput: no weights were kept, or the task has no test split.
+        """
+        trainer = self.parts.trainer()
+        return [trainer.score(self._proposal(m), self._weights(m), "test") for m in members]
+
+    def retrain(self, member: Member, seeds: int) -> list[Mapping[str, float]]:
+        """Test metrics of a member trained again from other weights and data orders, one a seed.
+
+        Raises:
+            RunFailed: a training failed.
+        """
+        trainer = self.parts.trainer()
+        found = []
+        for replicate in range(1, seeds + 1):
+            proposal = self._proposal(member, replicate)
+            (outcome,) = trainer.evaluate([proposal], seed=self.parts.search.seed)
+            if isinstance(outcome, Failure) or outcome.weights is None:
+                raise RunFailed(f"trial {member.trial} could not be trained again with replicate {replicate}")
+            found.append(trainer.score(proposal, outcome.weights, "test"))
+            outcome.weights.unlink()
+        return found
+
+    def export(self, members: Sequence[Member], folder: Path, formats: Sequence[str]) -> list[Path]:
+        """Write members in these formats, a folder each.
+
+        Raises:
+            BadInput: a format is unknown, or members have no trained weights.
+        """
+        from nas.export.bundle import Bundle
+
+        exporters = [registry.load("exporter", name) for name in formats]
+        if self.parts.task is None:
+            raise must("export", "have a task, so that models and example inputs are known", None)
+        written: list[Path] = []
+        for i, member in enumerate(members):
+            bundle = Bundle(
+                name=f"model_{i:02d}",
+                architecture=member.architecture,
+                values=member.values,
+                module=self.parts.trainer().load(self._proposal(member), self._weights(member)),
+                example=self.parts.task.example(2),
+                provenance={**versions(), "trial": member.trial, "seed": self.parts.search.seed},
+            )
+            place = folder / bundle.name
+            place.mkdir(parents=True, exist_ok=True)
+            for exporter in exporters:
+                written += exporter(bundle, place)
+        return written
+
+    def _proposal(self, member: Member, replicate: int = 0) -> Proposal:
+        trainer = self.parts.trainer()
+        asked = [o.metric for o in self.parts.objectives if o.metric in trainer.metrics]
+        return Proposal(member.candidate, tuple(asked) or ("loss",), replicate=replicate)
+
+    def _weights(self, member: Member) -> Path:
+        """Where the weights are now; the folder may have been moved since."""
+        path = self.folder / "weights" / (member.weights.name if member.weights else "none")
+        if not path.is_file():
+            raise must(f"trial {member.trial}", "have its weights kept", str(path))
+        return path
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide on results."""
+    found = {"python": platform.python_version()}
+    for package in VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,54 @@
+"""Evolution, whichever suits the number of objectives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nas.objective import goals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nas.objective import Objective
+    from nas.space import Space
+    from nas.strategy import Strategy
+
+
+def evolution(
+    space: Space,
+    objectives: Sequence[Objective],
+    population: int = 50,
+    tournament: int | None = None,
+    crossover: float | None = None,
+) -> Strategy:
+    """Aging evolution for one objective, NSGA-II for several.
+
+    Args:
+        space: what is searched.
+        objectives: limits do not count as objectives here.
+        population: living members, at least 2.
+        tournament: members drawn for each parent; None for the algorithm's own (10, or 2 for NSGA-II).
+        crossover: chance that a child has two parents; None for the algorithm's own (0, or 0.9).
+
+    Raises:
+        BadInput: a setting is out of its range.
+    """
+    if len(goals(objectives)) == 1:
+        from nas.strategies.aging_evolution import AgingEvolution
+
+        return AgingEvolution(
+            space,
+            objectives,
+            population,
+            tournament=10 if tournament is None else tournament,
+            crossover=0.0 if crossover is None else crossover,
+        )
+    from nas.strategies.nsga2 import Nsga2
+
+    return Nsga2(
+        space,
+        objectives,
+        population,
+        tournament=2 if tournament is None else tournament,
+        crossover=0.9 if crossover is None else crossover,
+    )

@@ -1,0 +1,3 @@
+"""Machines that latency, memory and energy refer to."""
+
+BUILTIN = {"host": "nas.target:host"}
