@@ -11,5 +11,5 @@ def pytest_addoption(parser):
     parser.addoption(
         "--renew-golden",
         action="store_true",
-        help="write tests/golden anew from what strategies propose now; look at the difference before keeping it",
+        help="write tests/golden anew from what strategies propose now",
     )

@@ -67,24 +67,39 @@ def test_a_function_that_takes_a_model_gets_seeded_weights():
     assert torch.equal(before, torch.get_rng_state())
 
 
+def _of_one(choice):
+    return 1.0
+
+
+def _of_model(model):
+    return 1.0
+
+
+def _of_two(a, b):
+    return 1.0
+
+
+def _of_seed_and_two(seed, other, more):
+    return 1.0
+
+
+def _mapping(choice):
+    return {"z": 1}
+
+
+def _run(function, metrics):
+    return lambda: _values(FunctionEvaluator(function, metrics), _ask("x"))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FunctionEvaluator(lambda a: 1.0, ()), "metrics must name what the function returns"),
-        (lambda: FunctionEvaluator(lambda model: 1.0, "x"), "space must be given to a function that takes"),
-        (
-            lambda: FunctionEvaluator(lambda a, b: 1.0, "x"),
-            "the function must take parameters among .* got 'a'",
-        ),
-        (lambda: FunctionEvaluator(lambda seed, other, more: 1.0, "x"), "the function must take parameters"),
-        (
-            lambda: _values(FunctionEvaluator(lambda a: 1.0, ["x", "y"]), _ask("x")),
-            "the function must return a",
-        ),
-        (
-            lambda: _values(FunctionEvaluator(lambda a: {"z": 1}, ["x"]), _ask("x")),
-            "the function's result must hold",
-        ),
+        (lambda: FunctionEvaluator(_of_one, ()), "metrics must name what the function returns"),
+        (lambda: FunctionEvaluator(_of_model, "x"), "space must be given to a function that takes 'model'"),
+        (lambda: FunctionEvaluator(_of_two, "x"), "the function must take parameters among .* got 'a'"),
+        (lambda: FunctionEvaluator(_of_seed_and_two, "x"), "the function must take .* got 'other'"),
+        (_run(_of_one, ["x", "y"]), r"the function must return a mapping with \['x', 'y'\], got 1.0"),
+        (_run(_mapping, ["x"]), "the function's result must hold 'x', got"),
         (lambda: Combined([]), "evaluators must hold at least one"),
     ],
 )

@@ -70,12 +70,12 @@ def test_wrong_specs_are_refused_in_words(spec, message, tmp_path):
 
 
 def test_a_missing_setting_is_named():
-    with pytest.raises(BadInput, match="^grid.space must be given"):
+    with pytest.raises(BadInput, match=r"^grid\.space must be given"):
         registry.create("strategy", "grid", {"objectives": ()})
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(UnknownName, match="unknown kind 'startegy'; did you mean 'strategy'?"):
+    with pytest.raises(UnknownName, match=r"unknown kind 'startegy'; did you mean 'strategy'\?"):
         registry.names("startegy")
 
 
@@ -123,5 +123,5 @@ def test_errors_inside_a_factory_keep_their_words():
     def picky(n):
         raise TypeError("n is of no use")
 
-    with pytest.raises(BadInput, match="^picky: n is of no use"):
+    with pytest.raises(BadInput, match=r"^picky: n is of no use"):
         registry.create("task", {"name": "picky", "n": 1})

@@ -32,8 +32,14 @@ def test_size_and_enumeration_agree_with_brute_force(space):
 
 @pytest.mark.parametrize(
     ("space", "size"),
-    [(plain_space(6, 5), 5**6), (conditional_space(), (5 + 5**2 + 5**3) * 17), (mixed_space(), math.inf)]
-    + [(plain_space(80, 10), 10**80), (ToySpace([]), 1), (ToySpace([Real("r", 1.0, 1.0)]), 1)],
+    [
+        (plain_space(6, 5), 5**6),
+        (conditional_space(), (5 + 5**2 + 5**3) * 17),
+        (mixed_space(), math.inf),
+        (plain_space(80, 10), 10**80),
+        (ToySpace([]), 1),
+        (ToySpace([Real("r", 1.0, 1.0)]), 1),
+    ],
 )
 def test_sizes_are_exact_whatever_their_magnitude(space, size):
     assert space.size == size
@@ -57,7 +63,7 @@ def test_infeasible_architectures_are_neither_sampled_nor_enumerated():
 
 def test_a_space_without_feasible_architectures_says_so():
     with pytest.raises(Infeasible, match="must have feasible architectures, got none in 10,000"):
-        ToySpace(plain_space(2, 3).decisions, lambda a: False).sample(stream(0))
+        ToySpace(plain_space(2, 3).decisions, lambda _a: False).sample(stream(0))
 
 
 def test_sampling_is_uniform_over_each_active_decision():
@@ -113,7 +119,7 @@ def test_graphs_are_read_in_topological_order():
     assert (nx.number_of_nodes(), nx.number_of_edges()) == (3, 4)
     assert sorted(d["position"] for _, _, d in nx.in_edges(2, data=True)) == [0, 1, 2]
     for cycle in ([("a", (0,))], [("a", (1,)), ("b", ())], [("a", (-1,))]):
-        with pytest.raises(BadInput, match="graph node 0 .a. must read earlier nodes only"):
+        with pytest.raises(BadInput, match=r"graph node 0 \(a\) must read earlier nodes only"):
             Graph(cycle).checked()
 
 

@@ -128,7 +128,7 @@ def test_distinct_keeps_what_it_saw_in_a_snapshot():
 
 
 def test_a_strategy_without_snapshots_refuses_to_restore_one():
-    with pytest.raises(BadInput, match="RandomSearch.snapshot must be None without restore"):
+    with pytest.raises(BadInput, match=r"RandomSearch\.snapshot must be None without restore"):
         RandomSearch(SPACE, parse_objectives("min loss")).restore({"x": 1})
 
 

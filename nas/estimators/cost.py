@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any, final
 
@@ -126,8 +127,7 @@ def forward_cost(module: nn.Module, x: Tensor) -> dict[str, float]:
     # The fused fast path of attention hides its matrix products from dispatch.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        # Not inference mode: under no_grad composite operations reach dispatch as their parts.
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _Count(module, x) as count:
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]), _Count(module, x) as count:
             module(x)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -150,10 +150,16 @@ class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run an operation and take note of it."""
-        result = _shortcut(func._overloadpacket, args) if not kwargs else None
+        """Run an operation and take note of it, or of its parts where it is a composite of others."""
+        kwargs = kwargs or {}
+        if func is _ATTENTION and _fusible(*args[:3]):
+            return self.__torch_dispatch__(_FUSED_ATTENTION, types, args[:3])[0]
+        result = _shortcut(func._overloadpacket, args)
+        if result is None and _composite(func):
+            with self:
+                return func.decompose(*args, **kwargs)
         if result is None:
-            result = func(*args, **(kwargs or {}))
+            result = func(*args, **kwargs)
         macs = _MACS.get(func._overloadpacket)
         if macs is not None:
             self.macs += macs(args, result)
@@ -178,8 +184,20 @@ class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._live[key] = weakref.ref(storage, freed)
 
 
+@cache
+def _composite(operation: Any) -> bool:
+    """Whether an operation is defined by others; one that is not may still have its own rule on a device."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(operation.name(), "CompositeImplicitAutograd")
+
+
 def _storage_key(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
+
+
+def _fusible(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether attention on the meta device, which takes it apart, would be one operation elsewhere."""
+    alike = query.ndim == 4 and query.shape[:2] == key.shape[:2] and query.shape[-1] == value.shape[-1]
+    return alike and query.device.type == "meta"
 
 
 def _shortcut(operation: Any, args: Sequence[Any]) -> Any:
@@ -187,7 +205,7 @@ def _shortcut(operation: Any, args: Sequence[Any]) -> Any:
 
     The device's own rules for these take up to a hundred times longer.
     """
-    if operation not in _ALIKE or args[0].device.type != "meta":
+    if operation not in _SHORTCUTS or args[0].device.type != "meta":
         return None
     if operation is _aten.native_batch_norm:
         training = args[5]
@@ -216,7 +234,9 @@ def _attention(args: Sequence[Any], result: Any) -> int:  # noqa: ARG001 - as th
 
 
 _aten = torch.ops.aten
-_ALIKE = frozenset(
+_ATTENTION = _aten.scaled_dot_product_attention.default
+_FUSED_ATTENTION = _aten._scaled_dot_product_flash_attention_for_cpu.default
+_SHORTCUTS = frozenset(
     {
         _aten.add,
         _aten.gelu,
@@ -228,7 +248,7 @@ _ALIKE = frozenset(
         _aten.silu,
     }
 )
-"""Operations whose result is like their first argument, where all tensors among the arguments are alike."""
+"""Batch normalisation, and operations whose result is like their tensors where those are alike."""
 
 _MACS: Mapping[Any, Callable[[Sequence[Any], Any], int]] = {
     _aten.convolution: _convolution,

@@ -88,7 +88,8 @@ class Fit:
                 self._advance(batch)
                 if self.step == until:
                     break
-            else:
+            self._report()
+            if self.step < until:
                 self._epoch, self._position = self._epoch + 1, 0
         self._check(self.step - self.step % CHECK_STEPS)
 
@@ -127,6 +128,8 @@ class Fit:
             yield placed(batch, self.model)
         if i < 0:
             raise must("the training data", "give batches on every pass", "none")
+
+    def _report(self) -> None:
         _log.info(
             "epoch %d/%d, step %d/%d, loss %.4f, lr %.3g",
             self._epoch + 1,

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, cast, final
 
 import torch
@@ -18,7 +19,7 @@ from nas.errors import Diverged, StorageError, must, unknown_metric
 from nas.estimators.fit import Fit, check_recipe
 from nas.estimators.machine import checked_device, torch_threads
 from nas.estimators.recipe import Recipe
-from nas.evaluator import Evaluator, seeded_module
+from nas.evaluator import Trainer, seeded_module
 from nas.proposal import Measurement, Outcome, Proposal
 from nas.rng import derive
 
@@ -34,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 @final
-class TrainingEvaluator(Evaluator):
+class TrainingEvaluator(Trainer):
     """Trains each candidate from scratch and scores it on the validation split.
 
     Metrics are the task's (``accuracy``, ...) and ``loss`` on the validation split, and ``train_loss``, the
@@ -100,7 +101,7 @@ class TrainingEvaluator(Evaluator):
         self._device, self._threads = device, threads
         self._folder = None if folder is None else Path(folder)
         self.metrics = frozenset({*task.metrics, "loss", "train_loss"})
-        self.functional = self.metrics
+        self.functional = self.multi_fidelity = self.metrics
 
     def evaluate(self, proposals: Sequence[Proposal], *, seed: int) -> list[Outcome]:
         """Train and score each candidate on its own.
@@ -230,5 +231,5 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 def _read(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError) as error:
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise StorageError(f"weights file {path} cannot be read: {error}") from error

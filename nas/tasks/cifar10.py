@@ -108,7 +108,7 @@ def _batch(path: Path) -> Images:
 
 def _packed(path: Path, choose: Choose) -> Images:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             content, offsets, labels = arrays["jpeg"].tobytes(), arrays["offsets"], arrays["labels"]
     except FileNotFoundError:
         raise must("data", f"hold {WANTED}", str(path)) from None

@@ -165,7 +165,7 @@ def test_a_users_score_is_named_and_joined_by_the_loss():
     values = task.score(nn.Linear(2, 3), "val")
     assert set(values) == {"seen", "loss"}
     assert values["seen"] == 50
-    number = Task.from_loaders(*loaders(), score=lambda model, loader: 0.25)
+    number = Task.from_loaders(*loaders(), score=lambda *_: 0.25)
     assert number.score(nn.Linear(2, 3), "val")["score"] == 0.25
     missing = Task.from_loaders(*loaders(), score=score, metrics=("f1",))
     with pytest.raises(BadInput, match="score must return 'f1'"):

@@ -1,0 +1,36 @@
+"""Every registered strategy × every check."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas.registry import create, names
+from nas.testing import SEARCHING_CHECKS, STRATEGY_CHECKS, check_strategy
+
+LEARNS_NOTHING = ("grid", "random")
+"""Strategies that do not use what they are told, and so cannot beat random search."""
+
+
+def _factory(name):
+    def make(space, objectives):
+        return create("strategy", name, {"space": space, "objectives": objectives})
+
+    return make
+
+
+@pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", names("strategy"))
+def test_strategy(name, check):
+    check(_factory(name))
+
+
+@pytest.mark.parametrize("check", SEARCHING_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", [name for name in names("strategy") if name not in LEARNS_NOTHING])
+def test_searching_strategy(name, check):
+    check(_factory(name))
+
+
+def test_all_findings_are_listed_for_an_author():
+    findings = check_strategy(_factory("random"))
+    assert [name for name, _ in findings] == [check.__name__ for check in STRATEGY_CHECKS]
+    assert all(message is None for _, message in findings)
