@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Hashable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, final
@@ -53,14 +54,6 @@ class ObjectiveConfig(BaseModel):
     bound: float | str | None = Field(default=None, description="a number, '<= 2.0', or '>= baseline - 0.01'")
 
 
-class ExecutorConfig(BaseModel):
-    """Where evaluations run."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: Literal["here"] = "here"
-
-
 class ExportConfig(BaseModel):
     """What to write of the front when the search ends."""
 
@@ -90,7 +83,7 @@ class Config(BaseModel):
     memo: str | dict[str, Any] = Field("functional", description="functional, architecture or off")
     budget: BudgetConfig = Field(default_factory=lambda: BudgetConfig(trials=64))
     batch: Annotated[int, Field(gt=0)] | None = Field(default=None, description="trials told together")
-    executor: ExecutorConfig = Field(default_factory=ExecutorConfig)
+    executor: Spec = Field("here", description="where evaluations run")
     export: ExportConfig | None = None
 
 
@@ -139,26 +132,23 @@ def search_of(config: Config, folder: Path) -> Search:
     Raises:
         BadInput: the budget sets no limit.
     """
-    try:
-        budget = Budget(**config.budget.model_dump(exclude_none=True))
-    except BadInput as error:
-        raise BadInput(error.message) from None
     objectives = config.objectives
     if not isinstance(objectives, str):
         objectives = [o if isinstance(o, str) else o.model_dump() for o in objectives]  # type: ignore[misc]
     return Search(
         space=config.space,
         objectives=objectives,
-        budget=budget,
+        budget=Budget(**config.budget.model_dump(exclude_none=True)),
         task=config.task,
         target=config.target,
         evaluators=config.evaluators,
         strategy=config.strategy,
         memo=config.memo,
         baseline=config.baseline,
-        executor=config.executor.name,
+        executor=config.executor,
         batch=config.batch,
         seed=config.seed,
+        formats=() if config.export is None else config.export.formats,
         folder=folder,
     )
 
@@ -190,29 +180,31 @@ def override(data: dict[str, Any], setting: str) -> None:
     """Set ``a.b=c`` in nested mappings and lists; a name such as ``space: conv`` grows into a mapping.
 
     Raises:
-        BadInput: there is no ``=``, or the path leads through something that has no parts.
+        BadInput: it is not of that form, or the path leads through something that has no parts.
     """
     path, equals, text = setting.partition("=")
-    if not equals or not path:
-        raise must("--set", "read a.b=value", setting)
     *way, last = path.split(".")
+    if not equals or not all((*way, last)):
+        raise must("--set", "read a.b=value", setting)
     place: Any = data
     for step in way:
-        inner = place[_index(place, step, setting)] if isinstance(place, list) else place.get(step)
+        key = _key(place, step, setting)
+        inner = place[key] if isinstance(place, list) else place.get(key)
+        if isinstance(inner, str) and way[0] != "objectives":
+            inner = {"key" if step == "memo" else "name": inner}
         if inner is None:
             inner = {}
-        if isinstance(inner, str):
-            inner = {"name": inner}
         if not isinstance(inner, dict | list):
             raise must("--set", f"lead through mappings and lists, not through {step}", setting)
-        place[_index(place, step, setting) if isinstance(place, list) else step] = inner
+        place[key] = inner
         place = inner
-    place[_index(place, last, setting) if isinstance(place, list) else last] = parse_yaml(
-        text, f"--set {path}"
-    )
+    place[_key(place, last, setting)] = parse_yaml(text, f"--set {path}")
 
 
-def _index(place: Sequence[Any], step: str, setting: str) -> int:
+def _key(place: Mapping[str, Any] | Sequence[Any], step: str, setting: str) -> Any:
+    """The key or position that a step of a path names."""
+    if not isinstance(place, list):
+        return step
     if not step.isdigit() or int(step) >= len(place):
         raise must("--set", f"name a position below {len(place)} in the list", setting)
     return int(step)
@@ -238,6 +230,10 @@ class _Yaml12(yaml.SafeLoader):
         found: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a plain value", problem_mark=key_node.start_mark
+                )
             if key in found:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
@@ -281,27 +277,45 @@ def parse_yaml(text: str, name: str = "config") -> Any:
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise BadInput(f"{name} must be valid YAML: {problem}{place}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{name} must be valid YAML: {error}") from None
 
 
 # --- errors -------------------------------------------------------------------------------------------
+
+
+_TYPES = {
+    "string_type": "a text",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "list_type": "a list",
+    "int_type": "a whole number",
+    "float_type": "a number",
+}
+"""What pydantic's errors ask for, in the words of YAML."""
 
 
 def _bad_input(error: ValidationError) -> BadInput:
     """The first error that says most: an unknown key before a failed alternative of a union."""
     details = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
     detail = details[0]
-    where = [str(step) for step in detail["loc"] if not _is_alternative(str(step))]
+    where = _path(detail)
     if detail["type"] == "extra_forbidden":
         return BadInput(_unknown_key(where), ".".join(where[:-1]))
     if detail["type"] == "missing":
         return BadInput("must be given, got nothing", ".".join(where))
+    asked = [_TYPES[d["type"]] for d in details if _path(d) == where and d["type"] in _TYPES]
     message = detail["msg"][0].lower() + detail["msg"][1:]
-    shown = repr(detail["input"])
-    return BadInput(f"{message.replace('input should', 'must')}, got {shown[:80]}", ".".join(where))
+    condition = f"must be {' or '.join(asked)}" if asked else message.replace("input should", "must")
+    return BadInput(f"{condition}, got {repr(detail['input'])[:80]}", ".".join(where))
+
+
+def _path(detail: Any) -> list[str]:
+    """Where in the file an error is; pydantic also puts in the branches of unions."""
+    return [str(step) for step in detail["loc"] if not _is_alternative(str(step))]
 
 
 def _is_alternative(step: str) -> bool:
-    """Whether pydantic put this step in for a branch of a union, not for a key of the file."""
     return "[" in step or step in ("str", "int", "float", "dict", "ObjectiveConfig", "constrained-int")
 
 
@@ -309,8 +323,9 @@ def _unknown_key(where: Sequence[str]) -> str:
     model: Any = Config
     for step in where[:-1]:
         if not step.isdigit():
-            model = {"budget": BudgetConfig, "objectives": ObjectiveConfig, "executor": ExecutorConfig,
-                     "export": ExportConfig}.get(step, model)  # fmt: skip
+            model = {"budget": BudgetConfig, "objectives": ObjectiveConfig, "export": ExportConfig}.get(
+                step, model
+            )
     known = list(model.model_fields)
     near = get_close_matches(where[-1], known, n=1, cutoff=0.5)
     return f"unknown key {where[-1]!r}; " + (

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import IO, TYPE_CHECKING, final
 
 from nas.errors import Diverged, must
 from nas.proposal import Failure, FailureKind, Outcome, Proposal
@@ -111,19 +111,29 @@ def create(name: str | Executor) -> Executor:
 
 
 def evaluate_unit(evaluator: Evaluator, unit: Unit, seed: int, logs: Path | None) -> list[Report]:
-    """Evaluate numbered proposals together; if that raises, each on its own, so that the rest survive."""
+    """Evaluate numbered proposals together; they share the time that it took evenly.
+
+    If that raises, each is evaluated on its own, so that the rest survive; where evaluating trains, all of
+    them fail, since a second attempt would not start where the first one did.
+
+    Raises:
+        BadInput: the evaluator does not give one outcome a proposal.
+    """
     started = time.time()
     try:
         with _logged(logs, unit[0][0]):
             outcomes = evaluator.evaluate([proposal for _, proposal in unit], seed=seed)
-    except Exception as error:
-        if len(unit) > 1:
+    except (Exception, SystemExit) as error:
+        if len(unit) > 1 and evaluator.pure:
             return [report for one in unit for report in evaluate_unit(evaluator, [one], seed, logs)]
-        outcomes = [_failure(error, time.time() - started, logs, unit[0][0])]
-    ended = time.time()
+        share = (time.time() - started) / len(unit)
+        outcomes = [_failure(error, share, logs, number) for number, _ in unit]
+    if len(outcomes) != len(unit):
+        raise must(f"{type(evaluator).__name__}.evaluate", f"give {len(unit)} outcomes", len(outcomes))
+    host, share = platform.node(), (time.time() - started) / len(unit)
     return [
-        Report(number, outcome, platform.node(), "cpu", started, ended)
-        for (number, _), outcome in zip(unit, outcomes, strict=True)
+        Report(number, outcome, host, "cpu", started + i * share, started + (i + 1) * share)
+        for i, ((number, _), outcome) in enumerate(zip(unit, outcomes, strict=True))
     ]
 
 
@@ -132,7 +142,7 @@ def log_file(logs: Path, number: int) -> Path:
     return logs / f"{number:06d}.log"
 
 
-def _failure(error: Exception, seconds: float, logs: Path | None, number: int) -> Failure:
+def _failure(error: BaseException, seconds: float, logs: Path | None, number: int) -> Failure:
     trace = "".join(traceback.format_exception(error))
     if logs is not None:
         with log_file(logs, number).open("a", encoding="utf-8") as file:
@@ -143,7 +153,7 @@ def _failure(error: Exception, seconds: float, logs: Path | None, number: int) -
     return Failure(_kind(error), named, seconds, trace)
 
 
-def _kind(error: Exception) -> FailureKind:
+def _kind(error: BaseException) -> FailureKind:
     if isinstance(error, Diverged):
         return "diverged"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
@@ -160,16 +170,16 @@ def _logged(logs: Path | None, number: int) -> Iterator[None]:
     handler = logging.FileHandler(log_file(logs, number), delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.setLevel(logging.INFO)
-    root = logging.getLogger("nas")
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(min(level or logging.INFO, logging.INFO))
+    everything, own = logging.getLogger(), logging.getLogger("nas")
+    level = own.level
+    everything.addHandler(handler)
+    own.setLevel(min(level or logging.INFO, logging.INFO))
     try:
-        with contextlib.redirect_stdout(_Printed(log_file(logs, number))):
+        with _Printed(log_file(logs, number)) as printed, contextlib.redirect_stdout(printed):
             yield
     finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
+        everything.removeHandler(handler)
+        own.setLevel(level)
         handler.close()
 
 
@@ -178,12 +188,28 @@ class _Printed(io.TextIOBase):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file: IO[str] | None = None
 
     def writable(self) -> bool:
         """Always."""
         return True
 
     def write(self, text: str) -> int:
-        """Append to the file."""
-        with self._path.open("a", encoding="utf-8") as file:
-            return file.write(text)
+        """Append to the file, line by line, in order with the log records."""
+        if not text:
+            return 0
+        if self._file is None:
+            self._file = self._path.open("a", buffering=1, encoding="utf-8")
+        return self._file.write(text)
+
+    def flush(self) -> None:
+        """Bring half a line to the file."""
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        super().close()

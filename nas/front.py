@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -266,7 +267,7 @@ class _Collected:
         self.weights = getattr(trial.outcome, "weights", None) or self.weights
 
     def member(self) -> Member:
-        means = {metric: float(np.mean(list(by.values()))) for metric, by in self.values.items()}
+        means = {metric: fmean(by.values()) for metric, by in self.values.items()}
         return Member(
             self.candidate,
             means,

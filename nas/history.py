@@ -8,9 +8,11 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Version of the stored record; a store of another version is refused."""
+SNAPSHOT = "snapshot.npz"
+"""Name of the file that holds a strategy's state."""
 
 
 class History(ABC):
@@ -36,6 +40,7 @@ class History(ABC):
         self._trials: list[Trial] = []
         self._open: dict[int, list[Trial]] = {}
         self._batches: list[tuple[Trial, ...]] = []
+        self._snapshot: tuple[Mapping[str, Any], int] | None = None
 
     @property
     def trials(self) -> Sequence[Trial]:
@@ -48,8 +53,9 @@ class History(ABC):
         Raises:
             StorageError: the storage cannot be written; what was appended before is safe.
         """
-        self._store(trials)
-        self._index(trials)
+        for trial in trials:
+            self._store(trial)
+            self._index(trial)
 
     def batches(self) -> Iterator[tuple[Trial, ...]]:
         """Complete batches in the order of telling, each by position."""
@@ -59,40 +65,48 @@ class History(ABC):
         """The trials so far of a batch that is not complete, by position."""
         return {trial.position: trial for trial in self._open.get(batch, ())}
 
-    def open_batch(self) -> int | None:
-        """First number of the batch that is not complete; None where there is none."""
-        return min(self._open, default=None)
+    def open_batch(self) -> tuple[int, int] | None:
+        """First number and size of the newest batch that is not complete; None where there is none."""
+        first = max(self._open, default=None)
+        return None if first is None else (first, self._open[first][0].size)
 
     def save(self, state: Mapping[str, Any], told: int) -> None:
-        """Keep a strategy's snapshot, taken after ``told`` trials were told, instead of the last one."""
-        self._snapshot = (dict(state), told)
+        """Keep a strategy's snapshot, taken after ``told`` trials were told, instead of the last one.
+
+        Raises:
+            StorageError: the storage cannot be written.
+        """
+        self._snapshot = (deepcopy(dict(state)), told)
 
     def saved(self) -> tuple[Mapping[str, Any], int] | None:
-        """The last complete snapshot and the number of trials told before it."""
-        return getattr(self, "_snapshot", None)
+        """The last complete snapshot and the number of trials told before it.
+
+        Raises:
+            StorageError: it is damaged.
+        """
+        return self._snapshot
 
     @abstractmethod
-    def _store(self, trials: Sequence[Trial]) -> None:
-        """Make trials durable."""
+    def _store(self, trial: Trial) -> None:
+        """Make a trial durable."""
 
-    def _index(self, trials: Sequence[Trial]) -> None:
-        for trial in trials:
-            self._trials.append(trial)
-            if trial.size == 1:
-                self._batches.append((trial,))
-                continue
-            gathered = self._open.setdefault(trial.batch, [])
-            gathered.append(trial)
-            if len(gathered) == trial.size:
-                del self._open[trial.batch]
-                self._batches.append(tuple(sorted(gathered, key=lambda t: t.position)))
+    def _index(self, trial: Trial) -> None:
+        self._trials.append(trial)
+        if trial.size == 1:
+            self._batches.append((trial,))
+            return
+        gathered = self._open.setdefault(trial.batch, [])
+        gathered.append(trial)
+        if len(gathered) == trial.size:
+            del self._open[trial.batch]
+            self._batches.append(tuple(sorted(gathered, key=lambda t: t.position)))
 
 
 @final
 class MemoryHistory(History):
     """Trials that end with the process."""
 
-    def _store(self, trials: Sequence[Trial]) -> None:
+    def _store(self, trial: Trial) -> None:
         """Nothing to do."""
 
 
@@ -111,7 +125,7 @@ class OptunaHistory(History):
         writer: "owner" repairs a torn last line and may append; "reader" leaves the file alone.
 
     Raises:
-        StorageError: it cannot be opened, or was written for another space or version.
+        StorageError: it cannot be opened, or was written for another space, objectives or version.
     """
 
     def __init__(
@@ -127,43 +141,71 @@ class OptunaHistory(History):
         super().__init__()
         if writer not in ("owner", "reader"):
             raise must("writer", "be owner or reader", writer)
+        self._storage, self._name, self._writer = storage, name, writer
+        self._journal = None if "://" in str(storage) else Path(storage)
         self._space = space
         self._objectives = goals(objectives)
         self._distributions = {leaf.name: _distribution(leaf) for leaf in space.leaves}
         self._folder = folder
-        self.repaired = truncate_torn_tail(Path(storage)) if writer == "owner" and _is_file(storage) else 0
-        self._study = self._opened(storage, name, writer)
-        self._index(list(self._load()))
+        self.repaired = self._repair()
+        self._study: Any = self._opened()
+        for trial in self._load():
+            self._index(trial)
 
-    def _opened(self, storage: str | Path, name: str, writer: str) -> Any:
+    def _repair(self) -> int:
+        """Cut what a killed owner left half written, and take away its lock; gives the bytes cut."""
+        if self._journal is None or self._writer == "reader":
+            return 0
+        try:
+            # There is one owner at a time, so a lock is a dead one's; Optuna would wait half a minute for it.
+            self._journal.with_name(f"{self._journal.name}.lock").unlink(missing_ok=True)
+            return truncate_torn_tail(self._journal)
+        except OSError as error:
+            raise StorageError(f"the storage {self._storage} cannot be opened: {error}") from error
+
+    def _opened(self) -> Any:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        identity = {"schema": SCHEMA, "space": self._space.signature}
+        if self._writer == "reader" and self._journal is not None and not self._journal.is_file():
+            raise StorageError(f"the storage {self._storage} cannot be opened: there is no such file")
         try:
-            opened = _open(storage)
-            if writer == "reader":
-                study = optuna.load_study(study_name=name, storage=opened)
+            if self._writer == "reader":
+                study = optuna.load_study(
+                    study_name=self._name, storage=_backend(self._storage, self._journal)
+                )
             else:
                 study = optuna.create_study(
-                    study_name=name,
-                    storage=opened,
+                    study_name=self._name,
+                    storage=_backend(self._storage, self._journal),
                     directions=["minimize" if o.goal == "min" else "maximize" for o in self._objectives],
                     load_if_exists=True,
                 )
-            if not study.user_attrs and writer == "owner":
-                for key, value in identity.items():
-                    study.set_user_attr(key, value)
-                _name_metrics(study, [o.metric for o in self._objectives])
-        except (OSError, KeyError, ValueError) as error:
-            raise StorageError(f"the storage {storage} cannot be opened: {error}") from error
-        for key, value in identity.items():
-            if study.user_attrs.get(key, value) != value:
-                raise StorageError(
-                    f"the storage {storage} holds a run of another {key} "
-                    f"({study.user_attrs[key]!r} instead of {value!r}); start a new run with --out"
-                )
+            self._identify(study)
+        except StorageError:
+            raise
+        except Exception as error:  # whatever a database driver raises
+            raise StorageError(f"the storage {self._storage} cannot be opened: {error}") from error
         return study
+
+    def _identify(self, study: Any) -> None:
+        """Check what the storage was written for, or write it into a new one."""
+        known = study.user_attrs
+        identity = {
+            "schema": SCHEMA,
+            "space": self._space.signature,
+            "objectives": [f"{o.goal} {o.metric}" for o in self._objectives],
+        }
+        for name, value in identity.items():
+            if known.get(name, value) != value:
+                raise StorageError(
+                    f"the storage {self._storage} holds a run of another {name} "
+                    f"({known[name]!r} instead of {value!r}); start a new run with --out"
+                )
+        if self._writer == "owner" and not identity.keys() <= known.keys():
+            _name_metrics(study, [o.metric for o in self._objectives])
+            for name, value in identity.items():
+                study.set_user_attr(name, value)
 
     def _load(self) -> Iterator[Trial]:
         for frozen in self._study.get_trials(deepcopy=False):
@@ -171,11 +213,24 @@ class OptunaHistory(History):
             if record is not None:
                 yield trial_from_json(record, self._space)
 
-    def _store(self, trials: Sequence[Trial]) -> None:
+    def _store(self, trial: Trial) -> None:
+        """Append one Optuna trial; if that is cut short, the journal ends with the trial before it."""
+        from optuna.exceptions import StorageInternalError
+
+        if self._writer == "reader":
+            raise StorageError(f"the storage {self._storage} was opened to be read only")
+        if self._study is None:
+            self._study = self._opened()
+        frozen = self._frozen(trial)
+        end = 0 if self._journal is None else self._journal.stat().st_size
         try:
-            for trial in trials:
-                self._study.add_trial(self._frozen(trial))
-        except OSError as error:
+            self._study.add_trial(frozen)
+        except BaseException as error:
+            self._study = None
+            if self._journal is not None:
+                os.truncate(self._journal, end)
+            if not isinstance(error, OSError | StorageInternalError):
+                raise
             raise StorageError(
                 f"a trial cannot be appended: {error}; all {len(self._trials)} trials before it are safe, "
                 "make room and resume"
@@ -194,7 +249,7 @@ class OptunaHistory(History):
             state = TrialState.COMPLETE
         params = candidate.to_json() if isinstance(candidate, Architecture) else {}
         attributes: dict[str, Any] = {"key": candidate.key, "record": trial_to_json(trial)}
-        attributes |= {m: v for m, v in trial.values.items() if m not in attributes}
+        attributes |= {m: v for m, v in trial.values.items() if m not in attributes and math.isfinite(v)}
         if isinstance(trial.outcome, Failure):
             attributes["failure"] = f"{trial.outcome.kind}: {trial.outcome.reason}"
         return FrozenTrial(
@@ -213,17 +268,22 @@ class OptunaHistory(History):
         )
 
     def save(self, state: Mapping[str, Any], told: int) -> None:
-        """Keep a snapshot in memory and, where there is a folder, in one file that is replaced at once."""
-        super().save(state, told)
-        if self._folder is not None:
-            write_snapshot(self._folder / "snapshot.npz", state, told)
+        """Keep a snapshot in one file that is replaced at once; in memory where there is no folder."""
+        if self._folder is None:
+            super().save(state, told)
+            return
+        try:
+            write_snapshot(self._folder / SNAPSHOT, state, told)
+        except OSError as error:
+            raise StorageError(
+                f"the strategy's snapshot cannot be written: {error}; "
+                f"all {len(self._trials)} trials are safe, make room and resume"
+            ) from error
 
     def saved(self) -> tuple[Mapping[str, Any], int] | None:
         """The last complete snapshot."""
-        kept = super().saved()
-        if kept is None and self._folder is not None and (self._folder / "snapshot.npz").is_file():
-            return read_snapshot(self._folder / "snapshot.npz")
-        return kept
+        path = None if self._folder is None else self._folder / SNAPSHOT
+        return read_snapshot(path) if path is not None and path.is_file() else super().saved()
 
 
 # --- records ----------------------------------------------------------------------------------------
@@ -244,7 +304,7 @@ def trial_to_json(trial: Trial) -> dict[str, Any]:
         record["failure"] = {"kind": o.kind, "reason": o.reason, "seconds": o.seconds}
     else:
         record["measurement"] = {
-            "values": {m: v if math.isfinite(v) else str(v) for m, v in o.values.items()},
+            "values": {m: float(v) if math.isfinite(v) else str(float(v)) for m, v in o.values.items()},
             "seconds": o.seconds,
             "weights": None if o.weights is None else str(o.weights),
             "reused": o.reused,
@@ -308,16 +368,16 @@ def write_snapshot(path: Path, state: Mapping[str, Any], told: int) -> None:
     arrays: dict[str, Any] = {}
 
     def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             arrays[f"a{len(arrays)}"] = value
             return {"__array__": f"a{len(arrays) - 1}"}
-        if isinstance(value, Mapping):
-            return {str(k): plain(v) for k, v in value.items()}
+        if isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
+            return {k: plain(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [plain(v) for v in value]
         if isinstance(value, str | int | float | bool | None):
             return value
-        raise must("a snapshot", "hold arrays and JSON values only", type(value).__name__)
+        raise must("a snapshot", "hold arrays, and JSON values with text keys, only", value)
 
     text = json.dumps({"told": told, "state": plain(state)})
     arrays["json"] = np.frombuffer(text.encode(), dtype=np.uint8)
@@ -349,7 +409,7 @@ def read_snapshot(path: Path) -> tuple[Mapping[str, Any], int]:
                 return [restored(v) for v in value] if isinstance(value, list) else value
 
             return restored(data["state"]), int(data["told"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise StorageError(f"the snapshot {path} is damaged: {error}") from error
 
 
@@ -372,14 +432,10 @@ def _name_metrics(study: Any, names: list[str]) -> None:
         study.set_metric_names(names)
 
 
-def _is_file(storage: str | Path) -> bool:
-    return "://" not in str(storage)
-
-
-def _open(storage: str | Path) -> Any:
+def _backend(storage: str | Path, journal: Path | None) -> Any:
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
-    if _is_file(storage):
-        return optuna.storages.JournalStorage(JournalFileBackend(str(storage)))
+    if journal is not None:
+        return optuna.storages.JournalStorage(JournalFileBackend(str(journal)))
     return optuna.storages.get_storage(str(storage))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, final
 from nas import executor as executors
 from nas import registry
 from nas.architecture import Architecture, Fixed
-from nas.errors import BadInput, Incompatible, must, unknown_metric
+from nas.attainable import check_attainable
+from nas.errors import BadInput, Incompatible, must, unknown, unknown_metric
 from nas.evaluator import Combined, Evaluator, FunctionEvaluator, Known, Trainer, seeded_module
 from nas.memo import KEYS, Memoized
 from nas.objective import Objective, parse_objectives
@@ -20,11 +21,12 @@ from nas.rng import stream
 from nas.space import Space
 from nas.strategy import Strategy, check_pair
 from nas.study import Budget, Study
+from nas.target import Target
+from nas.task import Task
 
 if TYPE_CHECKING:
     from nas.history import History
     from nas.proposal import Trial
-    from nas.task import Task
 
 
 @final
@@ -46,6 +48,7 @@ class Search:
         executor: where evaluations run.
         batch: trials told together; None tells each as it ends.
         seed: rules everything that is random.
+        formats: exporters that will write the front; checked before anything runs.
         folder: that file references start from.
     """
 
@@ -61,6 +64,7 @@ class Search:
     executor: Any = "here"
     batch: int | None = None
     seed: int = 0
+    formats: Sequence[str] = ()
     folder: Path = field(default_factory=Path.cwd)
 
 
@@ -96,6 +100,9 @@ class Parts:
             raise Incompatible(f"{reason}; 'nas list pairs' shows what works", "strategy")
         self.baseline = _at("baseline", self._baseline, search.baseline)
         self.memoized = self._memoized()
+        if search.formats:
+            _at("export.formats", self.exporters, search.formats)
+        self.study()  # what a study refuses is refused here, before a folder is made
 
     def study(self, history: History | None = None, observer: Callable[[Trial], None] | None = None) -> Study:
         """The study of these parts."""
@@ -105,13 +112,32 @@ class Parts:
             self.memoized,
             self.strategy,
             history=history,
-            executor=_executor(self.search.executor),
+            executor=_at("executor", _executor, self.search.executor),
             seed=self.search.seed,
             baseline=self.baseline,
             batch=self.search.batch,
             logs=None if self.folder is None else self.folder / "logs",
             observer=observer,
         )
+
+    def check_attainable(self) -> None:
+        """Refuse bounds on cheap metrics that no architecture seems to meet.
+
+        Raises:
+            Infeasible: with the nearest value found.
+        """
+        rng = stream(self.search.seed, "attainable")
+        check_attainable(self.space, self.objectives, self._offers["known"], rng)
+
+    def exporters(self, formats: Sequence[str]) -> list[Callable[..., list[Path]]]:
+        """The exporters of these formats.
+
+        Raises:
+            BadInput: a format is unknown, or no weights are kept that could be exported.
+        """
+        found = [registry.load("exporter", name) for name in formats]
+        self.trainer()
+        return found
 
     def trainer(self) -> Trainer:
         """The evaluator that keeps weights.
@@ -127,11 +153,17 @@ class Parts:
         raise must("evaluators", "hold one that keeps weights", "none", "use {name: training}")
 
     def _made(self, kind: str, where: str, spec: object) -> Any:
-        return _at(where, lambda s: registry.create(kind, s, self._offers, folder=self.search.folder), spec)
+        made = _at(where, lambda s: registry.create(kind, s, self._offers, folder=self.search.folder), spec)
+        if not isinstance(made, CONTRACTS[kind]):
+            raise must(where, f"be a nas.{CONTRACTS[kind].__name__}", made)
+        return made
 
     def _task(self) -> Task | None:
+        """The task; none where nothing but the user's own functions and evaluators is to measure."""
         self._offers["target"] = self.target
-        needed = self.search.task is not None or not all(callable(e) for e in self.search.evaluators or [0])
+        evaluators = self.search.evaluators
+        own = bool(evaluators) and not any(isinstance(e, str | Mapping | type) for e in evaluators)
+        needed = self.search.task is not None or not own
         task = self._made("task", "task", self.search.task or "digits") if needed else None
         self._offers["task"] = task
         return task
@@ -145,9 +177,9 @@ class Parts:
                 raise must("space.join", "name each space once", [_label(s) for s in spec["join"]])
             joined: Space = registry.create("space", {"name": "join", "parts": parts})
             return joined
-        space = registry.create("space", spec, self._offers, folder=self.search.folder)
+        space: Space = registry.create("space", spec, self._offers, folder=self.search.folder)
         if not isinstance(space, Space):
-            raise must("space", "be a nas.Space", space)
+            raise must("it", "be a nas.Space", space)
         return space
 
     def _probe(self, seed: int) -> Architecture:
@@ -171,18 +203,18 @@ class Parts:
                 continue
             if o.metric not in MEASURES:
                 raise unknown_metric(o.metric, covered | set(MEASURES)).at("objectives")
+            if self.task is None:
+                raise must("task", f"be given to measure {o.metric} on its inputs", None)
             added = self._made("evaluator", f"evaluators ({MEASURES[o.metric]})", MEASURES[o.metric])
             covered |= added.metrics
             given.append(added)
         return given[0] if len(given) == 1 else Combined(given)
 
     def _one_evaluator(self, i: int, spec: Any) -> Evaluator:
-        if not isinstance(spec, Evaluator) and callable(spec):
+        if not isinstance(spec, Evaluator | type) and callable(spec):
             names = [o.metric for o in self.objectives]
             return FunctionEvaluator(spec, _function_metrics(spec, names), space=self.space)
-        made = self._made("evaluator", f"evaluators.{i}", spec)
-        if not isinstance(made, Evaluator):
-            raise must(f"evaluators.{i}", "be a nas.Evaluator or a function", made)
+        made: Evaluator = self._made("evaluator", f"evaluators.{i}", spec)
         return made
 
     def _memoized(self) -> Evaluator:
@@ -195,7 +227,7 @@ class Parts:
             )
             return memoized
         if isinstance(memo, str) and memo not in KEYS:
-            raise must("memo", f"be one of {', '.join(KEYS)} or off", memo)
+            raise unknown("memo", memo, [*KEYS, "off"]).at("memo")
         return Memoized(self.evaluator, self.space, memo)
 
     def _memo_offers(self) -> dict[str, Any]:
@@ -209,8 +241,19 @@ class Parts:
         if not isinstance(given, Mapping):
             raise must("baseline", "map decisions to values or have factory:", given)
         if "factory" in given:
-            return Fixed(given["factory"])
+            text, in_file = given["factory"], registry.source_file(given["factory"], self.search.folder)
+            factory = registry.reference(text, self.search.folder)
+            return Fixed(text if in_file is None else factory)
         return self.space.architecture(given)
+
+
+CONTRACTS: Mapping[str, type] = {
+    "task": Task,
+    "target": Target,
+    "evaluator": Evaluator,
+    "strategy": Strategy,
+}
+"""What a plugin of each kind must be."""
 
 
 class _Broken(Exception):
@@ -226,8 +269,12 @@ def _built(space: Space, probe: Architecture) -> None:
         raise _Broken from error
 
 
-def _executor(spec: Any) -> Any:
-    return executors.create(spec["name"] if isinstance(spec, Mapping) and "name" in spec else spec)
+def _executor(spec: Any) -> executors.Executor:
+    if isinstance(spec, str | Mapping):
+        settings = {"name": spec} if isinstance(spec, str) else spec
+        made: executors.Executor = registry.call(executors.create, "executor", settings, {})
+        return made
+    return executors.create(spec)
 
 
 def _function_metrics(function: Any, objectives: Sequence[str]) -> Sequence[str]:

@@ -79,6 +79,7 @@ def load(kind: str, name: str) -> Factory:
 
     Raises:
         UnknownName: nothing carries it; the nearest name is suggested.
+        BadInput: the package that brings it cannot be imported.
     """
     if name in _registered[kind]:
         return _registered[kind][name]
@@ -87,8 +88,7 @@ def load(kind: str, name: str) -> Factory:
         return _attribute(builtin[name])
     points = _entry_points(kind)
     if name in points:
-        factory: Factory = points[name].load()
-        return factory
+        return _loaded(kind, points[name])
     raise unknown(kind, name, names(kind))
 
 
@@ -111,9 +111,11 @@ def reference(text: str, folder: Path | None = None) -> Any:
         else:
             loaded = importlib.import_module(module)
     except ImportError as error:
-        raise must("factory", "be importable", text, str(error)) from error
+        raise must("factory", "be importable", text, f"{error}; a file is named ./file.py:name") from error
     except FileNotFoundError as error:
         raise must("factory", "name a file that exists", text, str(error)) from error
+    except SyntaxError as error:
+        raise must("factory", "be valid Python", text, f"{error.msg} in line {error.lineno}") from error
     try:
         return getattr(loaded, attribute)
     except AttributeError:
@@ -129,16 +131,19 @@ def create(
 
     Args:
         kind: among `KINDS`.
-        spec: a name, a mapping with ``name`` or ``factory`` and settings, or the finished object.
+        spec: a name, a mapping with ``name`` or ``factory`` and settings, a class, or the finished object;
+            a setting such as ``./file.py:name`` stands for what it points to.
         offers: values that the factory receives where its signature names them.
         folder: that ``./file.py`` references start from.
 
     Returns:
-        The object; ``spec`` itself when it is neither a text nor a mapping.
+        The object; ``spec`` itself when it is none of the first three.
 
     Raises:
         BadInput: an unknown name or setting, or a setting that the factory refuses.
     """
+    if isinstance(spec, type):
+        return call(spec, spec.__name__, {}, offers or {})
     if not isinstance(spec, str | Mapping):
         return spec
     settings: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
@@ -150,6 +155,9 @@ def create(
     else:
         label = str(settings.pop("factory"))
         factory = reference(label, folder)
+    for setting, value in settings.items():
+        if isinstance(value, str) and source_file(value, Path()) is not None:
+            settings[setting] = reference(value, folder)
     return call(factory, label, settings, offers or {})
 
 
@@ -157,21 +165,51 @@ def call(factory: Factory, label: str, settings: Mapping[str, Any], offers: Mapp
     """Call a factory with settings, and with those offers that it names.
 
     Raises:
-        BadInput: a setting is unknown or missing.
+        BadInput: a setting is unknown, missing, or of another type than the factory's annotation.
     """
-    parameters = inspect.signature(factory).parameters
-    named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    for setting in settings:
-        if setting not in named:
-            raise unknown(f"setting of {label}", setting, named - set(offers))
-    given = {**{n: v for n, v in offers.items() if n in named}, **settings}
-    for name in named:
-        if name not in given and parameters[name].default is inspect.Parameter.empty:
+    parameters = _parameters(factory, label)
+    for setting, value in settings.items():
+        if setting not in parameters or setting in offers:
+            raise unknown(f"setting of {label}", setting, set(parameters) - set(offers))
+        _check_type(label, setting, value, parameters[setting].annotation)
+    given = {**{n: v for n, v in offers.items() if n in parameters}, **settings}
+    for name, parameter in parameters.items():
+        if name not in given and parameter.default is parameter.empty:
             raise must(f"{label}.{name}", "be given", None)
     try:
         return factory(**given)
     except TypeError as error:
         raise BadInput(f"{label}: {error}") from error
+
+
+def _parameters(factory: Factory, label: str) -> dict[str, inspect.Parameter]:
+    """What can be given to a factory by name."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise must(f"factory {label}", "be a class or function in Python", factory) from error
+    return {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+_SCALARS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": (str, "a text"),
+    "bool": (bool, "true or false"),
+    "None": (type(None), "null"),
+}
+
+
+def _check_type(label: str, setting: str, value: object, annotation: object) -> None:
+    """Refuse a value that an annotation of scalars rules out; all other annotations are the factory's own."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    kinds = [part.strip() for part in text.split("|")]
+    if not all(kind in _SCALARS for kind in kinds):
+        return
+    allowed = [kind for kind in kinds if isinstance(value, _SCALARS[kind][0])]
+    if not allowed or (isinstance(value, bool) and "bool" not in kinds):
+        words = " or ".join(_SCALARS[kind][1] for kind in kinds)
+        raise must(f"{label}: {setting}", f"be {words}", value)
 
 
 def source_file(text: str, folder: Path) -> Path | None:
@@ -189,6 +227,14 @@ def _builtin(kind: str) -> Mapping[str, str]:
 
 def _entry_points(kind: str) -> dict[str, Any]:
     return {point.name: point for point in entry_points(group=f"nas.{kind}s")}
+
+
+def _loaded(kind: str, point: Any) -> Factory:
+    try:
+        factory: Factory = point.load()
+    except (ImportError, AttributeError) as error:
+        raise must(f"the package of {kind} {point.name}", "be importable", point.value, str(error)) from error
+    return factory
 
 
 def _attribute(place: str) -> Factory:

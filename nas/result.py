@@ -6,8 +6,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, final
 
-from nas import registry
 from nas.errors import RunFailed, must
+from nas.executor import evaluate_unit
 from nas.front import Front, Member
 from nas.proposal import Failure, Proposal
 
@@ -53,16 +53,26 @@ class Result:
         Raises:
             RunFailed: a training failed.
         """
-        trainer = self.parts.trainer()
         found = []
         for replicate in range(1, seeds + 1):
-            proposal = self._proposal(member, replicate)
-            (outcome,) = trainer.evaluate([proposal], seed=self.parts.search.seed)
-            if isinstance(outcome, Failure) or outcome.weights is None:
-                raise RunFailed(f"trial {member.trial} could not be trained again with replicate {replicate}")
-            found.append(trainer.score(proposal, outcome.weights, "test"))
-            outcome.weights.unlink()
+            weights = self.train(member, replicate)
+            found.append(self.parts.trainer().score(self._proposal(member, replicate), weights, "test"))
+            weights.unlink()
         return found
+
+    def train(self, member: Member, replicate: int = 0) -> Path:
+        """Train a member as the search does, and give the file of its weights.
+
+        Raises:
+            RunFailed: the training failed.
+        """
+        unit = [(member.trial, self._proposal(member, replicate))]
+        (report,) = evaluate_unit(self.parts.trainer(), unit, self.parts.search.seed, None)
+        if isinstance(report.outcome, Failure):
+            raise RunFailed(f"trial {member.trial} could not be trained again: {report.outcome.reason}")
+        if report.outcome.weights is None:
+            raise must("evaluators", "keep weights", type(self.parts.trainer()).__name__)
+        return report.outcome.weights
 
     def export(self, members: Sequence[Member], folder: Path, formats: Sequence[str]) -> list[Path]:
         """Write members in these formats, a folder each.
@@ -72,9 +82,9 @@ class Result:
         """
         from nas.export.bundle import Bundle
 
-        exporters = [registry.load("exporter", name) for name in formats]
+        exporters = self.parts.exporters(formats)
         if self.parts.task is None:
-            raise must("export", "have a task, so that models and example inputs are known", None)
+            raise must("export", "have a task, so that example inputs are known", None)
         written: list[Path] = []
         for i, member in enumerate(members):
             bundle = Bundle(

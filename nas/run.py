@@ -10,24 +10,28 @@ import platform
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from nas import registry
-from nas.errors import StorageError, must
+from nas import registry, sources
+from nas.errors import BadInput, StorageError, must
 from nas.history import History, MemoryHistory, OptunaHistory
 from nas.parts import Parts, Search
-from nas.proposal import Measurement, Trial
 from nas.result import Result, versions
 from nas.study import Budget
 
 if TYPE_CHECKING:
-    from nas.front import Front
+    from nas.front import Front, Member
+    from nas.proposal import Trial
 
 log = logging.getLogger(__name__)
+
+PRUNE_EVERY = 16
+"""Trials after which weights that no member of the front needs are deleted."""
+SETTLED = ("task", "target", "evaluators", "strategy", "memo", "baseline")
+"""Settings that a run keeps for good; the budget, the executor and what to export may change."""
 
 
 @final
@@ -36,7 +40,7 @@ class Run:
 
     Args:
         search: what to search.
-        folder: where everything is kept; None keeps trials in memory, and weights until the run goes.
+        folder: where everything is kept; None keeps trials in memory, and weights until the front goes.
         config: the search as plain values, written to the folder.
         observer: called with each trial.
 
@@ -53,20 +57,31 @@ class Run:
         config: Mapping[str, Any] | None = None,
         observer: Callable[[Trial], None] | None = None,
     ) -> None:
-        self.folder = _temporary(self) if folder is None else folder
-        self.parts = Parts(search, self.folder)
-        self._lock: int | None = _locked(self.folder)
+        self.folder = Path(tempfile.mkdtemp(prefix="nas-")) if folder is None else folder
+        self._lock: int | None = None
         self._observer = observer
         self._dropped: set[str] = set()
-        self._describe(config)
-        self.history = self._history() if folder is not None else MemoryHistory()
-        self.study = self.parts.study(self.history, self._observe)
+        try:
+            self.parts = Parts(search, self.folder)
+            self.parts.check_attainable()
+            self._lock = _locked(self.folder)
+            self._describe(config)
+            self.history = self._history() if folder is not None else MemoryHistory()
+            self.study = self.parts.study(self.history, self._observe)
+        except BaseException:
+            self.close()
+            if folder is None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         self.result = Result(self.parts, self.history, self.folder)
+        if folder is None:
+            # The front holds the result, so that it can be exported; the weights go when both do.
+            weakref.finalize(self.result, shutil.rmtree, self.folder, ignore_errors=True)
 
     def search(self) -> Front:
         """Search within the budget, measure the front again, and write it down."""
         self.study.run(self.parts.search.budget)
-        self.study.confirm()
+        self.study.confirm(self._lost)
         return self.write()
 
     def write(self) -> Front:
@@ -86,42 +101,32 @@ class Run:
     def _describe(self, config: Mapping[str, Any] | None) -> None:
         """Write what the run is; refuse a folder that holds another search."""
         path = self.folder / "run.json"
-        identity = self._identity(config)
-        known = json.loads(path.read_text())["identity"] if path.is_file() else identity
-        for name, value in identity.items():
-            if known.get(name) != value:
-                raise must(
-                    f"the {name} of {self.folder}",
-                    f"stay what it was, {known.get(name)!r}",
-                    value,
-                    "start a new run with another --out",
-                )
         description = {
-            "identity": identity,
+            "identity": _identity(self.parts),
             "versions": versions(),
             "machine": {"host": platform.node(), "cpu": platform.machine(), "cores": os.cpu_count()},
             "threads": self.parts.target.threads,
             "repeatable": self.parts.task is None or self.parts.task.repeatable,
         }
         try:
+            if path.is_file():
+                self._check_same(description["identity"], json.loads(path.read_text(encoding="utf-8")))
+            else:
+                write_text(path, json.dumps(description, indent=2) + "\n")
+            sources.keep(self.parts.search, self.folder)
             if config is not None:
                 write_text(self.folder / "config.json", json.dumps(config, indent=2) + "\n")
-                copy_sources(_sources(config), self.folder)
-            if not path.is_file():
-                write_text(path, json.dumps(description, indent=2) + "\n")
-        except OSError as error:
-            raise StorageError(f"the run's folder {self.folder} cannot be written: {error}") from error
+        except BadInput:
+            raise
+        except (OSError, ValueError) as error:
+            raise StorageError(f"the run's folder {self.folder} cannot be used: {error}") from error
 
-    def _identity(self, config: Mapping[str, Any] | None) -> dict[str, Any]:
-        task = self.parts.task
-        return {
-            "seed": self.parts.search.seed,
-            "space": self.parts.space.signature,
-            "objectives": [str(o) for o in self.parts.objectives],
-            "data": "" if task is None else task.fingerprint(),
-            "batch": self.parts.search.batch,
-            "sources": {path.name: file_digest(path) for path in _sources(config or {})},
-        }
+    def _check_same(self, identity: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+        for name, value in identity.items():
+            before = known["identity"].get(name)
+            if before != json.loads(json.dumps(value)):
+                remedy = "start a new run with another --out"
+                raise must(f"{name} of the run in {self.folder}", f"stay {before!r}", value, remedy)
 
     def _history(self) -> History:
         journal = self.folder / "journal.log"
@@ -131,10 +136,15 @@ class Run:
         return history
 
     def _observe(self, trial: Trial) -> None:
-        if isinstance(trial.outcome, Measurement) and trial.outcome.weights is not None:
+        # While the front is confirmed, whoever leaves it may come back.
+        if trial.role != "confirm" and len(self.history.trials) % PRUNE_EVERY == 0:
             self._prune(self.result.front())
         if self._observer is not None:
             self._observer(trial)
+
+    def _lost(self, member: Member) -> bool:
+        """Whether weights were kept of this member and dropped later."""
+        return member.weights is not None and not (self.folder / "weights" / member.weights.name).is_file()
 
     def _prune(self, front: Front) -> None:
         """Delete weights of trials on no front; lower fidelities keep theirs to continue from."""
@@ -215,33 +225,32 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def copy_sources(files: Sequence[Path], folder: Path) -> None:
-    """Copy a user's source files into the run."""
-    for file in files:
-        (folder / "sources").mkdir(exist_ok=True)
-        shutil.copy2(file, folder / "sources" / file.name)
+def _identity(parts: Parts) -> dict[str, Any]:
+    """What must stay as it is for trials of a run to be comparable."""
+    search = parts.search
+    return {
+        "seed": search.seed,
+        "space": parts.space.signature,
+        "objectives": [str(o) for o in parts.objectives],
+        "data": "" if parts.task is None else parts.task.fingerprint(),
+        "batch": search.batch,
+        **{name: _plain(getattr(search, name)) for name in SETTLED},
+        **{f"source file {name}": digest for name, digest in sources.digests(search).items()},
+    }
 
 
-def file_digest(path: Path) -> str:
-    """32 hexadecimal digits of a file's contents."""
-    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-
-def _sources(config: Mapping[str, Any]) -> list[Path]:
-    """The files that ``./file.py:name`` references in a stored config point to."""
-    found: dict[Path, None] = {}
-
-    def visit(value: Any) -> None:
-        if isinstance(value, str):
-            path = registry.source_file(value, Path(config["folder"]))
-            if path is not None and path.is_file():
-                found[path] = None
-        elif isinstance(value, Mapping | list):
-            for inner in value.values() if isinstance(value, Mapping) else value:
-                visit(inner)
-
-    visit(config.get("config"))
-    return list(found)
+def _plain(spec: Any) -> Any:
+    """A spec as JSON values; finished objects by their type, files by their name."""
+    if isinstance(spec, Mapping):
+        return {str(key): _plain(value) for key, value in spec.items()}
+    if isinstance(spec, list | tuple):
+        return [_plain(value) for value in spec]
+    if isinstance(spec, str):
+        path = registry.source_file(spec, Path())
+        return spec if path is None else f"{path.name}:{spec.rpartition(':')[2]}"
+    if isinstance(spec, int | float | bool | None):
+        return spec
+    return str(getattr(spec, "__qualname__", type(spec).__name__))
 
 
 def _locked(folder: Path) -> int:
@@ -254,7 +263,7 @@ def _locked(folder: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            owner = (folder / "lock").read_text().strip()
+            owner = (folder / "lock").read_text().strip() or "that has just started"
             raise StorageError(f"{folder} is in use by process {owner}; wait for it or stop it") from None
         os.truncate(lock, 0)
         os.write(lock, f"{os.getpid()} on {platform.node()}\n".encode())
@@ -274,10 +283,3 @@ def owner_of(folder: Path) -> str | None:
     except OSError:
         return None
     return None
-
-
-def _temporary(owner: object) -> Path:
-    """A folder that is removed with its owner."""
-    folder = Path(tempfile.mkdtemp(prefix="nas-"))
-    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
-    return folder

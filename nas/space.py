@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from nas.keys.operators import Operator
     from nas.supernet import Supernet
 
 ATTEMPTS = 10_000
@@ -85,6 +86,11 @@ class Space(ABC):
     def graph(self, architecture: Architecture) -> Graph | None:  # noqa: ARG002 - a hook
         """The computed function as a DAG that covers every decision; None where there is none."""
         return None
+
+    @property
+    def operators(self) -> Mapping[str, Operator]:
+        """Declared properties of the graph's operations by name, over the built-in ones."""
+        return {}
 
     def recipe(self, architecture: Architecture) -> Mapping[str, Value]:  # noqa: ARG002 - a hook
         """Training settings that the architecture chooses, by the name the evaluator gives them."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import groupby
 from typing import TYPE_CHECKING, final
 
-from nas.errors import RunFailed, must, unknown_metric
+from nas.errors import RunFailed, StorageError, must, unknown_metric
 from nas.executor import Executor, Here, Report
 from nas.front import Front, Member
 from nas.history import History, MemoryHistory
-from nas.proposal import Failure, Measurement, Proposal, Role, Trial
+from nas.proposal import Failure, Proposal, Role, Trial
 from nas.rng import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from nas.architecture import Architecture, Fixed
@@ -29,6 +30,8 @@ EXHAUSTED = 1_000
 """Answers in a row that were all known before a space counts as exhausted."""
 FIRST_FAILURES = 10
 """Evaluations that, all failing at the start, end a run."""
+SAVING = 0.1
+"""Largest share of the time that goes into a strategy's snapshots; what lies between is told again."""
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ class Budget:
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise must(f"budget.{name}", "be a positive number", value)
+        if self.trials is not None and not isinstance(self.trials, int):
+            raise must("budget.trials", "be a whole number", self.trials)
 
 
 @dataclass
@@ -108,6 +113,11 @@ class _Job:
     queued: float
     recall: Recall | None = None
 
+    @property
+    def claims(self) -> frozenset[str]:
+        """The answers that others wait for."""
+        return frozenset() if self.recall is None else self.recall.claims
+
 
 @final
 class Study:
@@ -125,6 +135,9 @@ class Study:
         batch: trials told together, whatever the number of places; None tells each as it ends.
         logs: folder of the evaluations' logs; None for none.
         observer: called with each told trial and those measured around the search.
+
+    The generators of asking and telling are named by how many trials were asked for and told before, so that
+    measurements around the search cannot change it.
 
     Raises:
         UnknownMetric: an objective that the evaluator does not measure.
@@ -155,16 +168,17 @@ class Study:
         self.spent = Spent()
         self.ended = "not started"
         self._logs = logs
-        self._next = 0
-        self._told = 0
-        self._reused_in_a_row = 0
-        self._asked_dry = False
-        self._flying: dict[int, _Job] = {}
-        self._deferred: list[_Job] = []
-        self._claims: dict[str, int] = {}
-        self._gathering: dict[int, dict[int, Trial]] = {}
-        self._first_failures: list[Failure] | None = []
         self._started = False
+        self._next = 0
+        self._known = 0  # trials of the history that the evaluator remembers
+        self._told = 0
+        self._reopened: tuple[int, int] | None = None
+        self._reused_in_a_row = 0
+        self._first_failures: list[Failure] | None = []
+        self._saved, self._save_from = 0, 0.0
+        self._flying: dict[int, _Job] = {}
+        self._claims: dict[str, list[_Job]] = {}  # whoever waits for the answer
+        self._gathering: dict[int, dict[int, Trial]] = {}
 
     def _check(self) -> None:
         for o in self.objectives:
@@ -189,117 +203,154 @@ class Study:
     def run(self, budget: Budget) -> Front:
         """Search until the budget, the strategy or the space ends; may be called again with a larger budget.
 
+        An interrupted search may be called again, too: what was in flight is asked for once more.
+
         Raises:
             RunFailed: the first ten evaluations all failed.
             StorageError: a trial could not be kept.
         """
         clock = time.perf_counter()
         before = self.spent.wall_seconds
-        self.executor.open(self.evaluator.worker, self.seed, self._logs)
         try:
-            self._start()
-            before = max(before, self.spent.wall_seconds)
-            while True:
-                self.spent.wall_seconds = before + time.perf_counter() - clock
-                self._fill(budget)
-                if not self._flying:
-                    break
-                for report in self.executor.wait():
-                    self._report(report)
+            with self._opened():
+                before = max(before, self.spent.wall_seconds)
+                while True:
+                    self.spent.wall_seconds = before + time.perf_counter() - clock
+                    self._fill(budget)
+                    if not self._flying:
+                        break
+                    self._hear()
+                self._save()
         except KeyboardInterrupt:
             self.ended = "interrupted"
             raise
         finally:
-            self.executor.close()
             self.spent.wall_seconds = before + time.perf_counter() - clock
         return self.front()
 
-    def confirm(self) -> Front:
+    def confirm(self, lost: Callable[[Member], bool] = lambda _: False) -> Front:
         """Measure again what a front member only borrowed, and every clock reading, with the machine alone.
 
         A member whose accuracy came from an architecture that computes the same function is trained itself,
         so that the front that is reported is the one that can be exported.
+
+        Args:
+            lost: whether a member's weights are gone; it is then trained again, to the same weights. Members
+                that were dominated come back to the front when a reading gets worse that had dominated them.
         """
-        self.executor.open(self.evaluator.worker, self.seed, self._logs)
-        try:
-            while proposals := self._unconfirmed():
+        with self._opened():
+            while proposals := self._unconfirmed(lost):
                 for proposal in proposals:
-                    number = self._take()
-                    job = _Job(number, proposal, "confirm", number, 0, 1, time.time())
-                    self._submit([job])
-                    while self._flying:
-                        for report in self.executor.wait():
-                            self._report(report)
-        finally:
-            self.executor.close()
+                    self._measure(proposal, "confirm")
         return self.front()
 
-    def _unconfirmed(self) -> list[Proposal]:
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Ready to evaluate and at the history's end; afterwards nothing is in flight."""
+        self.executor.open(self.evaluator.worker, self.seed, self._logs)
+        try:
+            self._catch_up()
+            yield
+        finally:
+            self.executor.close()
+            self._flying.clear()
+            self._claims.clear()
+            self._gathering.clear()
+
+    def _unconfirmed(self, lost: Callable[[Member], bool]) -> list[Proposal]:
         tried = {t.proposal for t in self.history.trials if t.role == "confirm"}
-        found = [self._confirmation(member) for member in self.front()]
+        found = [self._confirmation(member, lost) for member in self.front()]
         return [p for p in found if p is not None and p not in tried]
 
-    def _confirmation(self, member: Member) -> Proposal | None:
-        if member.borrowed & set(self.metrics):
+    def _confirmation(self, member: Member, lost: Callable[[Member], bool]) -> Proposal | None:
+        if member.borrowed & set(self.metrics) or lost(member):
             return Proposal(member.candidate, self.metrics)
         timed = [m for m in self.metrics if m in self.evaluator.measured and m not in member.confirmed]
         return Proposal(member.candidate, tuple(timed)) if timed else None
 
     # --- beginning and resuming -------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        if self._started:
-            return
-        self._started = True
-        resumed = self.history.open_batch()
-        for trial in self.history.trials:
-            self.evaluator.remember(trial)
-            self._next = max(self._next, trial.number + 1)
-        self._next = self._next if resumed is None else resumed
-        self.strategy.tell((), stream(self.seed, "tell", -1))
-        saved = self.history.saved()
-        skip = 0
-        if saved is not None:
-            self.strategy.restore(saved[0])
-            skip = saved[1]
+    def _catch_up(self) -> None:
+        """Tell what the history holds beyond what was told, and find where to go on."""
+        restored = 0 if self._started else self._begin()
+        seen = 0
         for batch in self.history.batches():
-            if batch[0].role != "confirm":
-                skip = self._retell(batch, skip)
-        self.spent.wall_seconds = self.spent.device_seconds
-        if self.baseline is not None and not any(t.role == "baseline" for t in self.history.trials):
+            if batch[0].role == "confirm":
+                continue
+            seen += len(batch)
+            if seen > self._told:
+                self._tell(batch, known=seen <= restored)
+        if restored > seen:
+            raise StorageError(
+                f"the strategy's snapshot was taken after {restored} trials, but only {seen} are stored; "
+                "remove it so that the strategy is told them again"
+            )
+        for trial in self.history.trials[self._known :]:
+            self._remember(trial)
+        self._next = 1 + max((t.number + t.size - 1 - t.position for t in self.history.trials), default=-1)
+        self._reopened = self._unfinished()
+        if self.baseline is not None and not any(
+            t.role == "baseline" and t.complete for t in self.history.trials
+        ):
             self._measure_baseline(self.baseline)
 
-    def _retell(self, batch: Sequence[Trial], skip: int) -> int:
-        if skip <= 0:
-            self.strategy.tell(batch, stream(self.seed, "tell", batch[0].batch))
-        self._told += len(batch)
-        for trial in batch:
-            self._count(trial)
-        return skip - len(batch)
+    def _begin(self) -> int:
+        """Start the strategy, from its snapshot if there is one; gives the trials that it knows by that."""
+        self._started = True
+        self.strategy.tell((), stream(self.seed, "tell", -1))
+        saved = self.history.saved()
+        if saved is None:
+            return 0
+        self.strategy.restore(saved[0])
+        self._saved = saved[1]
+        return saved[1]
+
+    def _unfinished(self) -> tuple[int, int] | None:
+        """First number and size of a batch that was cut and is asked for again.
+
+        Where several units run at once, what was told meanwhile would change the question: its trials stay
+        in the history, untold.
+        """
+        last = self.history.open_batch()
+        if last is None or (self.batch is None and self.executor.places > 1):
+            return None
+        newest = max(t.number for t in self.history.trials if t.role == "search")
+        return last if newest < sum(last) else None
+
+    def _remember(self, trial: Trial) -> None:
+        self.evaluator.remember(trial)
+        self._known += 1
 
     def _measure_baseline(self, baseline: Architecture | Fixed) -> None:
-        number = self._take()
-        self._submit([_Job(number, Proposal(baseline, self.metrics), "baseline", number, 0, 1, time.time())])
-        for report in self.executor.wait():
-            self._report(report)
+        self._measure(Proposal(baseline, self.metrics), "baseline")
         trial = self.history.trials[-1]
         if isinstance(trial.outcome, Failure):
             raise RunFailed(f"the baseline could not be measured: {trial.outcome.reason}")
+        if not trial.complete:
+            raise RunFailed(
+                f"the baseline must have finite {', '.join(self.metrics)}, got {dict(trial.values)}"
+            )
+
+    def _measure(self, proposal: Proposal, role: Role) -> None:
+        """Measure one proposal around the search, with the machine alone."""
+        number = self._take()
+        self._submit([_Job(number, proposal, role, number, 0, 1, time.time())])
+        while self._flying:
+            self._hear()
 
     # --- asking -----------------------------------------------------------------------------------------
 
     def _fill(self, budget: Budget) -> None:
         while (n := self._wanted(budget)) > 0:
-            first = self._next
             pending = [job.proposal for job in self._flying.values()]
-            proposals = self.strategy.ask(n, stream(self.seed, "ask", first), pending)
+            proposals = self.strategy.ask(n, stream(self.seed, "ask", self._told + len(pending)), pending)
             if not proposals:
                 self.ended = "the strategy has nothing more to propose"
                 return
             self._launch(proposals[:n])
 
     def _wanted(self, budget: Budget) -> int:
-        """How many proposals to ask for now."""
+        """How many proposals to ask for now: whole groups, even where the last one exceeds the budget."""
         if self._reused_in_a_row >= EXHAUSTED:
             self.ended = f"space exhausted: {EXHAUSTED:,} answers in a row were known"
             return 0
@@ -307,34 +358,47 @@ class Study:
         if reached is not None:
             self.ended = f"budget reached: {reached}"
             return 0
-        room = math.inf if budget.trials is None else budget.trials - self.spent.trials - len(self._flying)
-        if self.batch is not None:
-            return 0 if self._flying else int(min(self.batch, room))
-        group = self.strategy.group
-        free = self.executor.places * group - len(self._flying)
-        return int(min(free, room)) if free >= group else 0
+        if self._reopened is not None:
+            return self._reopened[1]
+        group, flying = self.strategy.group, len(self._flying)
+        if self.batch is None:
+            free = self.executor.places * group - flying
+        else:
+            free = 0 if flying else max(self.batch, group)
+        room = free if budget.trials is None else budget.trials - self.spent.trials - flying
+        return group * min(free // group, -(-room // group))
 
     def _launch(self, proposals: Sequence[Proposal]) -> None:
-        """Number proposals and send them off; those that a resumed batch holds already are not repeated."""
-        batch = self._next
-        size = len(proposals) if self.batch is not None else 1
-        now = time.time()
-        done = self.history.partial(batch) if self.batch is not None else {}
-        jobs = []
-        for position, proposal in enumerate(proposals):
-            number = self._take()
-            own = batch if self.batch is not None else number
-            job = _Job(number, proposal, "search", own, position if size > 1 else 0, size, now)
-            if job.position not in done:
-                jobs.append(job)
-            elif done[job.position].proposal != proposal:
+        """Number proposals and send them off, in batches that are told together."""
+        whole = self.batch is not None or self._reopened is not None
+        size = len(proposals) if whole else self.strategy.group
+        jobs: list[_Job] = []
+        for start in range(0, len(proposals), size):
+            jobs += self._batch(proposals[start : start + size])
+        self._submit(jobs)
+
+    def _batch(self, proposals: Sequence[Proposal]) -> list[_Job]:
+        """The jobs of a batch; those that a resumed one holds already are not repeated."""
+        first, size = self._reopened or (self._next, len(proposals))
+        done = self.history.partial(first) if self._reopened else {}
+        self._next = max(self._next, first + size)
+        self._reopened = None
+        asked = dict(enumerate(proposals))
+        for position in range(size):
+            proposal, trial = asked.get(position), done.get(position)
+            if proposal is None or (trial is not None and trial.proposal != proposal):
                 raise RunFailed(
-                    f"trial {number} must be asked again as it was stored, got {proposal}; "
+                    f"trial {first + position} must be asked again as it was stored, got {proposal}; "
                     "the strategy or its settings changed, so start a new run"
                 )
-            else:
-                self._gather(done[job.position])
-        self._submit(jobs)
+            if trial is not None:
+                self._gather(trial)
+        now = time.time()
+        return [
+            _Job(first + position, proposal, "search", first, position, size, now)
+            for position, proposal in asked.items()
+            if position not in done
+        ]
 
     def _submit(self, jobs: Sequence[_Job]) -> None:
         """Answer what is known, hold back what an evaluation in flight will answer, send off the rest."""
@@ -344,22 +408,26 @@ class Study:
             if job.role == "search":
                 job.recall = self.evaluator.recall(job.proposal)
                 if job.recall.remaining is None:
-                    self._report(
-                        Report(job.number, job.recall.complete(None), "", "", time.time(), time.time())
-                    )
+                    now = time.time()
+                    self._report(Report(job.number, job.recall.complete(None), "", "", now, now))
                     continue
-                if any(claim in self._claims for claim in job.recall.claims):
-                    self._deferred.append(job)
+                blocker = min((claim for claim in job.recall.claims if claim in self._claims), default=None)
+                if blocker is not None:
+                    self._claims[blocker].append(job)
                     continue
-                self._claims.update(dict.fromkeys(job.recall.claims, job.number))
+                self._claims.update((claim, []) for claim in job.recall.claims)
             fresh.append(job)
         for unit in self._units(fresh):
             self.executor.submit(unit)
 
     def _units(self, jobs: Sequence[_Job]) -> list[list[tuple[int, Proposal]]]:
-        numbered = [(j.number, _asked(j)) for j in jobs]
-        step = max(1, len(jobs)) if self.evaluator.worker.batched else self.strategy.group
-        return [numbered[i : i + step] for i in range(0, len(numbered), step)]
+        """What is evaluated together: everything where that is cheaper, else each group."""
+        group, together = self.strategy.group, self.evaluator.worker.batched
+
+        def unit(job: _Job) -> object:
+            return None if together else (job.batch, job.position // group)
+
+        return [[(j.number, _asked(j)) for j in found] for _, found in groupby(jobs, unit)]
 
     def _take(self) -> int:
         self._next += 1
@@ -367,14 +435,17 @@ class Study:
 
     # --- hearing back -------------------------------------------------------------------------------------
 
+    def _hear(self) -> None:
+        for report in self.executor.wait():
+            self._report(report)
+
     def _report(self, report: Report) -> None:
         job = self._flying.pop(report.number)
-        evaluated = job.recall is None or job.recall.remaining is not None
-        outcome = job.recall.complete(report.outcome) if job.recall and evaluated else report.outcome
+        evaluated = job.recall is not None and job.recall.remaining is not None
         trial = Trial(
             number=job.number,
             proposal=job.proposal,
-            outcome=outcome,
+            outcome=job.recall.complete(report.outcome) if job.recall and evaluated else report.outcome,
             role=job.role,
             batch=job.batch,
             position=job.position,
@@ -388,14 +459,11 @@ class Study:
             lost_seconds=report.lost_seconds,
         )
         self.history.append([trial])
-        self.evaluator.remember(trial)
-        if job.recall is not None:
-            for claim in job.recall.claims:
-                self._claims.pop(claim, None)
+        self._remember(trial)
         self._gather(trial)
-        if job.recall is not None and job.recall.claims and self._deferred:
-            waiting, self._deferred = self._deferred, []
-            self._submit(waiting)
+        waiting = [other for claim in job.claims for other in self._claims.pop(claim)]
+        if waiting:
+            self._submit(sorted(waiting, key=lambda other: other.number))
 
     def _gather(self, trial: Trial) -> None:
         """Tell a batch when its last trial is there."""
@@ -406,36 +474,57 @@ class Study:
         gathered[trial.position] = trial
         if len(gathered) < trial.size:
             return
-        batch = [gathered[position] for position in sorted(gathered)]
         del self._gathering[trial.batch]
-        self.strategy.tell(batch, stream(self.seed, "tell", trial.batch))
+        batch = [gathered[position] for position in sorted(gathered)]
+        self._tell(batch)
+        if time.perf_counter() >= self._save_from:
+            self._save()
+        for told in batch:
+            self._observe(told)
+        self._check_failures(batch)
+
+    def _tell(self, batch: Sequence[Trial], *, known: bool = False) -> None:
+        """Tell a batch, unless the strategy knows it from its snapshot, and count it."""
+        if not known:
+            self.strategy.tell(batch, stream(self.seed, "tell", self._told))
         self._told += len(batch)
+        for trial in batch:
+            if trial.role == "search":
+                self.spent.add(trial)
+            self._reused_in_a_row = self._reused_in_a_row + 1 if trial.reused else 0
+            if trial.role == "search" and not trial.failed and not trial.reused:
+                self._first_failures = None
+
+    def _save(self) -> None:
+        """Keep the strategy's state; the next time when that takes no more than its share of the time."""
+        if self._saved == self._told:
+            return
+        clock = time.perf_counter()
         state = self.strategy.snapshot()
         if state is not None:
             self.history.save(state, self._told)
-        for told in batch:
-            self._count(told)
-            self._observe(told)
+            self._saved = self._told
+        now = time.perf_counter()
+        self._save_from = now + (now - clock) / SAVING
 
-    def _count(self, trial: Trial) -> None:
-        if trial.role == "search":
-            self.spent.add(trial)
-        self._reused_in_a_row = self._reused_in_a_row + 1 if trial.reused else 0
-        if self._first_failures is None or trial.reused:
+    def _check_failures(self, batch: Sequence[Trial]) -> None:
+        """End a run that does nothing but fail."""
+        if self._first_failures is None:
             return
-        if isinstance(trial.outcome, Measurement):
-            self._first_failures = None
-            return
-        self._first_failures.append(trial.outcome)
-        if len(self._first_failures) == FIRST_FAILURES:
+        self._first_failures += [
+            t.outcome for t in batch if t.role == "search" and isinstance(t.outcome, Failure)
+        ]
+        if len(self._first_failures) >= FIRST_FAILURES:
             self.ended = "the first evaluations all failed"
+            first = self._first_failures[0].reason
+            self._first_failures = []
             raise RunFailed(
-                f"the first {FIRST_FAILURES} evaluations all failed, the first one because: "
-                f"{self._first_failures[0].reason}"
+                f"the first {FIRST_FAILURES} evaluations all failed, the first one because: {first}"
             )
 
     def _observe(self, trial: Trial) -> None:
-        log.info("trial %d: %s", trial.number, summary(trial))
+        if log.isEnabledFor(logging.INFO):
+            log.info("trial %d: %s", trial.number, summary(trial))
         if self.observer is not None:
             self.observer(trial)
 

@@ -8,12 +8,12 @@ from nas.errors import Infeasible
 from nas.space import ATTEMPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
 
     from nas.architecture import Architecture
-    from nas.decision import Value
+    from nas.decision import Decision, Value
     from nas.space import Space
 
 
@@ -26,7 +26,7 @@ def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Arch
     Raises:
         Infeasible: 10,000 mutations were infeasible.
     """
-    changeable = [leaf for leaf in map(space.by_name.__getitem__, parent) if leaf.size > 1]
+    changeable = _changeable(space, parent)
     if not changeable:
         return parent
 
@@ -34,6 +34,37 @@ def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Arch
         leaf = changeable[int(rng.random() * len(changeable))]
         values = parent.to_json()
         values[leaf.name] = leaf.mutate(values[leaf.name], rng)
+        return space.complete(values, rng)
+
+    return _feasible(space, child)
+
+
+def mutate_each(
+    space: Space, parent: Architecture, rates: Mapping[str, float], rng: np.random.Generator
+) -> Architecture:
+    """A feasible architecture in which each active decision was changed with a chance of its own.
+
+    At least one is: where none was drawn, one is taken with odds in proportion to the rates. Decisions that
+    a change switches on are drawn afresh. Where no active decision may change, the parent comes back.
+
+    Args:
+        rates: chances in [0, 1] by decision; one that is not named has 1/n, with n the parent's active
+            decisions of more than one value.
+
+    Raises:
+        Infeasible: 10,000 mutations were infeasible.
+    """
+    changeable = _changeable(space, parent)
+    chances = [rates.get(leaf.name, 1.0 / len(changeable)) for leaf in changeable]
+    if not sum(chances):
+        return parent
+
+    def child() -> Architecture:
+        drawn = [i for i, u in enumerate(rng.random(len(chances)).tolist()) if u < chances[i]]
+        values = parent.to_json()
+        for i in drawn or [_weighted(chances, rng)]:
+            name = changeable[i].name
+            values[name] = changeable[i].mutate(values[name], rng)
         return space.complete(values, rng)
 
     return _feasible(space, child)
@@ -74,6 +105,21 @@ def neighbours(space: Space, architecture: Architecture, rng: np.random.Generato
             near = space.complete({**architecture.to_json(), name: other}, rng)
             if space.feasible(near):
                 yield near
+
+
+def _changeable(space: Space, architecture: Architecture) -> list[Decision]:
+    """The active decisions with more than one value."""
+    return [leaf for leaf in map(space.by_name.__getitem__, architecture) if leaf.size > 1]
+
+
+def _weighted(weights: list[float], rng: np.random.Generator) -> int:
+    """A position, drawn in proportion to its weight; one of weight 0 is never drawn."""
+    rest = rng.random() * sum(weights)
+    for i, weight in enumerate(weights):
+        rest -= weight
+        if rest < 0:
+            return i
+    return max(i for i, weight in enumerate(weights) if weight)
 
 
 def _feasible(space: Space, make: Callable[[], Architecture]) -> Architecture:

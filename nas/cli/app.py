@@ -36,8 +36,8 @@ def root(
 
 
 def say_error(text: str) -> None:
-    """One line on standard error."""
-    errors.print(f"[red]error:[/red] {_escaped(text)}")
+    """One line on standard error, whatever lines the text has."""
+    errors.print(f"[red]error:[/red] {_escaped(' '.join(text.split()))}")
 
 
 def print_json(value: Any) -> None:

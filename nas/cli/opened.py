@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 
 def opened(run: Path) -> Result:
-    """The parts, trials and weights of a run.
+    """The parts, trials and weights of a run, wherever its folder and the user's sources are now.
 
     Raises:
         BadInput: the folder holds no run.
         StorageError: its journal cannot be read.
     """
+    from nas import sources
     from nas.config import search_of, stored
     from nas.errors import must
     from nas.history import OptunaHistory
     from nas.parts import Parts
     from nas.result import Result
 
-    config, folder = stored(run)
-    parts = Parts(search_of(config, folder), run)
+    parts = Parts(sources.from_run(search_of(*stored(run)), run), run)
     journal = run / "journal.log"
     if not journal.is_file():
         raise must("run", "hold a journal", str(journal))

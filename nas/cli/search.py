@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.app import Json, app, console, duration, number, print_json, say
+from nas.cli.app import Json, app, duration, number, print_json, say, say_error
 
 if TYPE_CHECKING:
-    from nas.config import Config
     from nas.front import Front
+    from nas.parts import Search
     from nas.run import Run
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="override a value: a.b=c", metavar="A.B=C")]
@@ -26,57 +26,53 @@ def search_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check, try three samples, estimate")] = False,
     json: Json = False,
 ) -> None:
-    """Search as a config says."""
-    from nas.config import load, resolved
+    """Search as a config says; exit code 1 when nothing within the bounds was found."""
+    from nas.config import load, resolved, search_of
 
     given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
     loaded, folder = load(config, given)
+    search = search_of(loaded, folder)
     if dry_run:
         from nas.cli.dry_run import dry_run as rehearse
 
-        rehearse(loaded, folder, as_json=json)
+        rehearse(search, as_json=json)
         return
-    place = _new_folder(out, config.stem)
-    run_search(loaded, folder, place, resolved(loaded, folder), as_json=json)
+    run_search(search, _new_folder(out, config.stem), resolved(loaded, folder), as_json=json)
 
 
-def run_search(config: Config, folder: Path, place: Path, stored: dict[str, Any], *, as_json: bool) -> None:
-    """Run or continue the search of a folder and say what it found."""
+def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: bool) -> None:
+    """Run or continue the search of a folder, and say what it found and where that is."""
     from nas.cli.progress import Progress
-    from nas.config import search_of
-    from nas.parts import Parts
+    from nas.errors import RunFailed
+    from nas.objective import parse_objectives
     from nas.run import Run
 
-    search = search_of(config, folder)
-    if not place.exists():
-        Parts(search)  # what cannot work is refused before a folder is made
-    with Progress(_objectives(search), search.budget) as progress:
-        observer = None if as_json else progress
-        run = Run(search, place, config=stored, observer=observer)
-        if not as_json:
-            _announce(run)
-        try:
-            progress.resumed(run.history.trials)
+    progress = Progress(parse_objectives(search.objectives), search.budget)
+    run = Run(search, place, config=stored, observer=None if as_json else progress)
+    try:
+        if as_json:
             front = run.search()
-        except KeyboardInterrupt:
-            run.write()
-            say(f"interrupted; all finished trials are safe. Continue with: nas resume {place}")
-            raise typer.Exit(1) from None
-        finally:
-            run.close()
+        else:
+            _announce(run)
+            with progress.following(run.history.trials):
+                front = run.search()
+    except KeyboardInterrupt:
+        _plots(run, run.write())
+        say_error(f"interrupted; all finished trials are safe. Continue with: nas resume {place}")
+        raise typer.Exit(1) from None
+    except RunFailed as error:
+        raise RunFailed(f"{error}; see: nas logs {place}") from None
+    finally:
+        run.close()
     files = _plots(run, front)
-    if config.export is not None and front:
-        files += front.export(place / "export", config.export.formats)
+    if search.formats and front:
+        files += front.export(place / "export", search.formats)
     if as_json:
         print_json({"run": str(place), "ended": run.study.ended, **front.to_json()})
-        return
-    _summarise(run, front, files)
-
-
-def _objectives(search: Any) -> Any:
-    from nas.objective import parse_objectives
-
-    return parse_objectives(search.objectives)
+    else:
+        _summarise(run, front, files)
+    if not front:
+        raise typer.Exit(1)
 
 
 def _announce(run: Run) -> None:
@@ -119,7 +115,7 @@ def _summarise(run: Run, front: Front, files: list[Path]) -> None:
     if measured:
         say(f"{', '.join(measured)} of every model on the front was measured again after the search")
     for file in [run.folder / "front.json", *files]:
-        console.print(f"  {file}")
+        say(f"  {file}")
 
 
 def _why_empty(run: Run) -> str:
@@ -137,6 +133,8 @@ def _why_empty(run: Run) -> str:
             value = reference.values if reference else None
             if (violations(rows, [o], value) > 0).all():
                 seen = [row[o.metric] for row in rows if o.metric in row]
+                if not seen:
+                    return f"No evaluation gave {o.metric}; see: nas logs {run.folder}"
                 nearest = min(seen) if o.bound.sense == "<=" else max(seen)
                 return f"No architecture met {o.metric} {o.bound}; the nearest has {number(nearest)}"
     return "No architecture met all bounds at once, or objectives were not finite"
@@ -146,13 +144,15 @@ def _new_folder(out: Path | None, stem: str) -> Path:
     """A folder that holds no run yet.
 
     Raises:
-        BadInput: the given one holds a run.
+        BadInput: the given one holds a run, or anything else.
     """
     from nas.errors import must
 
     if out is not None:
         if (out / "run.json").exists():
             raise must("--out", "be a new folder", str(out), f"continue that run with: nas resume {out}")
+        if out.is_dir() and any(out.iterdir()):
+            raise must("--out", "be a new or empty folder", str(out), "name another one")
         return out
     place, i = Path("runs") / stem, 1
     while place.exists():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast, final
 
 import numpy as np
 import torch
 
 from nas.errors import must, unknown_metric
-from nas.estimators.machine import checked_device, torch_threads
+from nas.estimators.machine import checked_device, no_collection, torch_threads
 from nas.evaluator import Evaluator, seeded_module
 from nas.proposal import Measurement, Outcome, Proposal
 
@@ -87,7 +85,7 @@ class LatencyMeasured(Evaluator):
         start = time.perf_counter()
         module = self._placed(seeded_module(self._space, proposal, seed).eval())
         x = self._inputs()
-        with torch.random.fork_rng(devices=[]), torch_threads(self._target.threads), _undisturbed():
+        with torch.random.fork_rng(devices=[]), torch_threads(self._target.threads), no_collection():
             times_ms = 1e3 * self._timed(module, x)
         p10, median, p90 = (float(q) for q in np.quantile(times_ms, (0.1, 0.5, 0.9)))
         notes = {"p10_ms": p10, "p90_ms": p90, "spread": (p90 - p10) / median, "runs": len(times_ms)}
@@ -144,15 +142,3 @@ def _waiter(device: str) -> Callable[[], None]:
     if device == "cpu":
         return lambda: None
     return lambda: torch.cuda.synchronize(device)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """No garbage collection inside, as in the standard library's ``timeit``."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()

@@ -1,7 +1,8 @@
-"""Where torch runs an evaluation: the device, and how many CPU threads it uses."""
+"""How an evaluation uses the machine: its device, its CPU threads, undisturbed or not."""
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,18 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """No garbage collection inside, as in the standard library's ``timeit``."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def checked_device(name: str, device: str) -> torch.device:

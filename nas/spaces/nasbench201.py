@@ -206,5 +206,5 @@ def _rows(nodes: int) -> tuple[Row, ...]:
 
 def _entry(op: str, source: int) -> Node:
     if op == "none":
-        return ("zero", ())
+        return ("zero", (source,))
     return ("identity" if op == "skip_connect" else op, (source,))

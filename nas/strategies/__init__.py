@@ -5,6 +5,10 @@ BUILTIN = {
     "evolution": "nas.strategies.evolution:evolution",
     "grid": "nas.strategies.grid:Grid",
     "local_search": "nas.strategies.local_search:LocalSearch",
-    "nsga2": "nas.strategies.nsga2:Nsga2",
+    "mcts": "nas.strategies.mcts:Mcts",
+    "nsga2": "nas.strategies.nsga2:nsga2",
+    "nsga3": "nas.strategies.nsga3:nsga3",
+    "plus_evolution": "nas.strategies.plus_evolution:plus_evolution",
     "random": "nas.strategies.random_search:RandomSearch",
+    "smbo": "nas.strategies.smbo:Smbo",
 }

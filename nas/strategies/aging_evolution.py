@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from nas.errors import must
 from nas.proposal import Proposal, Trial
+from nas.strategies.breeding import Breeding
 from nas.strategies.ranking import Ranking, Record
 from nas.strategy import Strategy
-from nas.variation import crossover, mutate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -35,6 +35,7 @@ class AgingEvolution(Strategy):
         population: living members, at least 2; so many random architectures begin the search.
         tournament: members drawn (with replacement) for each parent, the best of which is taken; >= 1.
         crossover: chance that a child has two parents, in [0, 1].
+        mutation: as in `Breeding`; None changes one decision.
 
     Raises:
         BadInput: a setting is out of its range.
@@ -49,20 +50,19 @@ class AgingEvolution(Strategy):
         population: int = 50,
         tournament: int = 10,
         crossover: float = 0.0,
+        mutation: Mapping[str, Any] | None = None,
     ) -> None:
         if population < 2:
             raise must("population", "be at least 2", population)
         if tournament < 1:
             raise must("tournament", "be at least 1", tournament)
-        if not 0.0 <= crossover <= 1.0:
-            raise must("crossover", "lie in [0, 1]", crossover)
         self._space = space
         self._metrics = tuple(o.metric for o in objectives)
         self._ranking = Ranking(objectives)
         self._population: deque[Record] = deque(maxlen=population)
         self._size = population
         self._tournament = tournament
-        self._crossover = crossover
+        self._breeding = Breeding(space, crossover, mutation)
 
     def ask(self, n: int, rng: np.random.Generator, pending: Sequence[Proposal] = ()) -> list[Proposal]:
         """Exactly ``n`` proposals: random ones until the population is full or on its way, then children."""
@@ -78,10 +78,7 @@ class AgingEvolution(Strategy):
         self._population.extend(r for r in self._ranking.records(trials) if r is not None)
 
     def _child(self, members: Sequence[Record], rng: np.random.Generator) -> Architecture:
-        parent = self._parent(members, rng)
-        if self._crossover and rng.random() < self._crossover:
-            parent = crossover(self._space, parent, self._parent(members, rng), rng)
-        return mutate(self._space, parent, rng)
+        return self._breeding.child(lambda: self._parent(members, rng), rng)
 
     def _parent(self, members: Sequence[Record], rng: np.random.Generator) -> Architecture:
         drawn = rng.integers(len(members), size=self._tournament).tolist()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.objective import goals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nas.objective import Objective
     from nas.space import Space
@@ -20,6 +20,7 @@ def evolution(
     population: int = 50,
     tournament: int | None = None,
     crossover: float | None = None,
+    mutation: Mapping[str, Any] | None = None,
 ) -> Strategy:
     """Aging evolution for one objective, NSGA-II for several.
 
@@ -29,6 +30,7 @@ def evolution(
         population: living members, at least 2.
         tournament: members drawn for each parent; None for the algorithm's own (10, or 2 for NSGA-II).
         crossover: chance that a child has two parents; None for the algorithm's own (0, or 0.9).
+        mutation: as in `Breeding`; None changes one decision.
 
     Raises:
         BadInput: a setting is out of its range.
@@ -42,13 +44,15 @@ def evolution(
             population,
             tournament=10 if tournament is None else tournament,
             crossover=0.0 if crossover is None else crossover,
+            mutation=mutation,
         )
-    from nas.strategies.nsga2 import Nsga2
+    from nas.strategies.nsga2 import nsga2
 
-    return Nsga2(
+    return nsga2(
         space,
         objectives,
         population,
         tournament=2 if tournament is None else tournament,
         crossover=0.9 if crossover is None else crossover,
+        mutation=mutation,
     )

@@ -181,7 +181,7 @@ def test_the_small_cell_has_the_graph_of_its_three_nodes():
         ("input", ()),
         ("nor_conv_1x1", (0,)),
         ("identity", (0,)),
-        ("zero", ()),
+        ("zero", (1,)),
         ("sum", (2, 3)),
     )
 

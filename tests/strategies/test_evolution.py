@@ -11,7 +11,8 @@ from nas.front import Front
 from nas.rng import stream
 from nas.strategies.aging_evolution import AgingEvolution
 from nas.strategies.evolution import evolution
-from nas.strategies.nsga2 import Nsga2, survivors
+from nas.strategies.generational import Generational
+from nas.strategies.nsga2 import least_crowded, nsga2
 from nas.strategies.ranking import Ranking, Record
 from nas.testing import drive
 from nas.testing.strategy_checks import quality
@@ -141,7 +142,7 @@ def test_crossover_brings_two_parents_together():
 def test_survivors_are_the_first_fronts_then_the_least_crowded():
     first = [_record((0.0, 4.0), name=0), _record((4.0, 0.0), name=1)]
     second = [_record((x, 9.0 - x), name=10 + i) for i, x in enumerate((1.0, 4.0, 4.2, 4.4, 8.0))]
-    kept = survivors([*second, *first], 5)
+    kept = least_crowded([*second, *first], 5)
     assert {r.architecture["n"] for r in kept[:2]} == {0, 1}
     assert {r.architecture["n"] for r in kept[2:4]} == {10, 14}
     assert kept[4].architecture["n"] == 13
@@ -149,8 +150,8 @@ def test_survivors_are_the_first_fronts_then_the_least_crowded():
 
 def test_survivors_take_feasible_then_less_violating_ones():
     records = [_record((0.0, 0.0), 0.3, 0), _record((9.0, 9.0), 0.0, 1), _record((0.0, 0.0), 0.1, 2)]
-    assert [r.architecture["n"] for r in survivors(records, 3)] == [1, 2, 0]
-    assert [r.architecture["n"] for r in survivors(records, 2)] == [1, 2]
+    assert [r.architecture["n"] for r in least_crowded(records, 3)] == [1, 2, 0]
+    assert [r.architecture["n"] for r in least_crowded(records, 2)] == [1, 2]
 
 
 def test_survivors_match_a_brute_force_sorting():
@@ -164,7 +165,7 @@ def test_survivors_match_a_brute_force_sorting():
         left = [r for r in left if r not in front]
         if sum(map(len, expected)) >= 20:
             break
-    kept = [r.architecture for r in survivors(records, 20)]
+    kept = [r.architecture for r in least_crowded(records, 20)]
     whole = set().union(*expected[:-1])
     assert len(kept) == 20
     assert set(kept[: len(whole)]) == whole
@@ -173,7 +174,7 @@ def test_survivors_match_a_brute_force_sorting():
 
 def test_a_generation_ends_with_its_worth_of_offspring_however_it_is_told():
     def after(portions):
-        strategy = Nsga2(SPACE, TWO, population=6)
+        strategy = nsga2(SPACE, TWO, population=6)
         rng = stream(4)
         told = [
             trial(i, SPACE.sample(rng), near=float(rng.random()), cost=float(rng.random())) for i in range(6)
@@ -188,7 +189,7 @@ def test_a_generation_ends_with_its_worth_of_offspring_however_it_is_told():
 
 
 def test_children_are_new_while_there_is_anything_new_nearby():
-    strategy = Nsga2(SPACE, TWO, population=10)
+    strategy = nsga2(SPACE, TWO, population=10)
     trials = drive(strategy, Shifted(SPACE, 0).evaluate, 250, batch=10)
     candidates = [t.proposal.candidate for t in trials]
     assert len(set(candidates)) >= 0.98 * len(candidates)
@@ -201,7 +202,7 @@ def test_the_whole_front_of_a_known_problem_is_found():
     space = plain_space(6, 3)
     for seed in range(3):
         problem = Shifted(space, seed)
-        trials = drive(Nsga2(space, TWO, population=20), problem.evaluate, 400, seed=seed, batch=10)
+        trials = drive(nsga2(space, TWO, population=20), problem.evaluate, 400, seed=seed, batch=10)
         found = {tuple(point) for point in Front(trials, TWO).points.tolist()}
         assert found == problem.front()
 
@@ -211,7 +212,7 @@ def test_the_whole_front_of_a_known_problem_is_found():
 
 def test_evolution_chooses_by_the_number_of_goals():
     assert isinstance(evolution(SPACE, parse_objectives("min a, limit b < 1")), AgingEvolution)
-    assert isinstance(evolution(SPACE, parse_objectives("min a, max b")), Nsga2)
+    assert isinstance(evolution(SPACE, parse_objectives("min a, max b")), Generational)
 
 
 @pytest.mark.parametrize("objectives", [ONE, TWO], ids=["one", "two"])
@@ -230,7 +231,7 @@ def test_wrong_settings_are_refused_in_words(objectives, settings, message):
 
 def test_an_architecture_as_baseline_joins_the_population():
     best = _architecture(0, 0, 0, 0)
-    for strategy in (AgingEvolution(SPACE, ONE, 2), Nsga2(SPACE, ONE, 2, crossover=0.0)):
+    for strategy in (AgingEvolution(SPACE, ONE, 2), nsga2(SPACE, ONE, 2, crossover=0.0)):
         strategy.tell([trial(i, best, role="baseline", loss=0.0) for i in range(2)], None)
         assert _steps(best, strategy.ask(1, stream(0))[0].candidate) == 1
 
