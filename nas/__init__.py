@@ -24,6 +24,8 @@ from nas.target import Target
 from nas.task import Task
 
 if TYPE_CHECKING:
+    from nas.front import Front
+    from nas.history import History, MemoryHistory
     from nas.memo import Memoized
     from nas.run import search
     from nas.study import Budget, Study
@@ -32,6 +34,9 @@ __version__ = "0.1.0"
 
 _LATER = {
     "Budget": "nas.study",
+    "Front": "nas.front",
+    "History": "nas.history",
+    "MemoryHistory": "nas.history",
     "Memoized": "nas.memo",
     "Study": "nas.study",
     "search": "nas.run",

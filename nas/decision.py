@@ -103,8 +103,13 @@ class Decision(ABC):
         """Another value; a number stays near. The same value only where there is no other."""
 
     @abstractmethod
-    def neighbours(self, value: Any) -> tuple[Value, ...]:
-        """The values one step away: all others of a categorical decision, the adjacent of a number."""
+    def neighbours(self, value: Any, step: float = 0.1) -> tuple[Value, ...]:
+        """The values one step away: all others of a categorical decision, the nearest of a number.
+
+        Args:
+            value: one of the decision's.
+            step: how far a number moves, as a share of its range on its own scale; in (0, 1].
+        """
 
 
 @final
@@ -164,7 +169,7 @@ class Categorical(Decision):
             return self.options[0]
         return self.options[(self.index[value] + 1 + int(rng.random() * (n - 1))) % n]
 
-    def neighbours(self, value: Any) -> tuple[Value, ...]:
+    def neighbours(self, value: Any, step: float = 0.1) -> tuple[Value, ...]:  # noqa: ARG002 - options have no order
         """All other options."""
         return tuple(option for option in self.options if option != value)
 
@@ -218,14 +223,18 @@ class Integer(Decision):
         if self.low == self.high:
             return self.low
         if rng.random() < 0.5:
-            near = self.neighbours(value)
+            near = [v for v in (value - 1, value + 1) if self.low <= v <= self.high]
             return near[int(rng.random() * len(near))]
         other = self.low + int(rng.random() * (self.high - self.low))
         return other if other < value else other + 1
 
-    def neighbours(self, value: Any) -> tuple[Value, ...]:
-        """The adjacent numbers inside the range."""
-        return tuple(v for v in (value - 1, value + 1) if self.low <= v <= self.high)
+    def neighbours(self, value: Any, step: float = 0.1) -> tuple[Value, ...]:
+        """The next numbers on either side, and those ``step`` of the range away where that is further."""
+        scale = Real(self.name, self.low, self.high, self.log)
+        u = scale.unit(value)
+        far = (round(float(scale.at(v))) for v in (u - step, u + step))  # type: ignore[arg-type]
+        near = dict.fromkeys((value - 1, value + 1, *far))
+        return tuple(v for v in near if v != value and self.low <= v <= self.high)
 
 
 @final
@@ -293,10 +302,10 @@ class Real(Decision):
         u = abs(self.unit(value) + 0.1 * rng.standard_normal()) % 2.0
         return self.at(2.0 - u if u > 1.0 else u)
 
-    def neighbours(self, value: Any) -> tuple[Value, ...]:
-        """The values a tenth of the range away on either side."""
+    def neighbours(self, value: Any, step: float = 0.1) -> tuple[Value, ...]:
+        """The values ``step`` of the range away on either side."""
         u = self.unit(value)
-        return tuple({self.at(v): None for v in (u - 0.1, u + 0.1) if self.at(v) != value})
+        return tuple({self.at(v): None for v in (u - step, u + step) if self.at(v) != value})
 
 
 def _check_range(name: str, low: float, high: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -15,7 +15,6 @@ from nas.objective import Objective, goals, minimised, violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -133,7 +132,7 @@ class Front(Sequence[Member]):
         low, high = box(self._all_points)
         return hypervolume((self.points - low) / (high - low))
 
-    def export(self, folder: Path, formats: Sequence[str] = ("json",)) -> list[Path]:
+    def export(self, folder: str | Path, formats: Sequence[str] = ("json",)) -> list[Path]:
         """Write every member in these formats, with exactly the weights that were scored.
 
         Returns:
@@ -144,7 +143,7 @@ class Front(Sequence[Member]):
         """
         if self._exporter is None:
             raise must("the front", "come from a run with a task to be exported", self)
-        return self._exporter(self._members, folder, formats)
+        return self._exporter(self._members, Path(folder), formats)
 
     def to_json(self) -> dict[str, Any]:
         """Objectives, members and baseline as JSON values."""
@@ -267,7 +266,7 @@ class _Collected:
         self.weights = getattr(trial.outcome, "weights", None) or self.weights
 
     def member(self) -> Member:
-        means = {metric: fmean(by.values()) for metric, by in self.values.items()}
+        means = {metric: sum(by.values()) / len(by) for metric, by in self.values.items()}
         return Member(
             self.candidate,
             means,

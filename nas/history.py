@@ -170,17 +170,14 @@ class OptunaHistory(History):
         if self._writer == "reader" and self._journal is not None and not self._journal.is_file():
             raise StorageError(f"the storage {self._storage} cannot be opened: there is no such file")
         try:
-            if self._writer == "reader":
-                study = optuna.load_study(
-                    study_name=self._name, storage=_backend(self._storage, self._journal)
-                )
-            else:
-                study = optuna.create_study(
-                    study_name=self._name,
-                    storage=_backend(self._storage, self._journal),
-                    directions=["minimize" if o.goal == "min" else "maximize" for o in self._objectives],
-                    load_if_exists=True,
-                )
+            backend = _backend(self._storage, self._journal)
+            try:
+                study = optuna.load_study(study_name=self._name, storage=backend)
+            except KeyError:
+                if self._writer == "reader":
+                    raise
+                directions = ["minimize" if o.goal == "min" else "maximize" for o in self._objectives]
+                study = optuna.create_study(study_name=self._name, storage=backend, directions=directions)
             self._identify(study)
         except StorageError:
             raise
@@ -240,7 +237,7 @@ class OptunaHistory(History):
         from optuna.trial import FrozenTrial, TrialState
 
         candidate = trial.proposal.candidate
-        values = [trial.values.get(o.metric, math.nan) for o in self._objectives]
+        values = [float(trial.values.get(o.metric, math.nan)) for o in self._objectives]
         if trial.failed:
             state = TrialState.FAIL
         elif trial.proposal.fidelity < 1.0 or not all(map(math.isfinite, values)):
@@ -249,7 +246,9 @@ class OptunaHistory(History):
             state = TrialState.COMPLETE
         params = candidate.to_json() if isinstance(candidate, Architecture) else {}
         attributes: dict[str, Any] = {"key": candidate.key, "record": trial_to_json(trial)}
-        attributes |= {m: v for m, v in trial.values.items() if m not in attributes and math.isfinite(v)}
+        attributes |= {
+            m: float(v) for m, v in trial.values.items() if m not in attributes and math.isfinite(v)
+        }
         if isinstance(trial.outcome, Failure):
             attributes["failure"] = f"{trial.outcome.kind}: {trial.outcome.reason}"
         return FrozenTrial(
@@ -396,7 +395,7 @@ def read_snapshot(path: Path) -> tuple[Mapping[str, Any], int]:
         StorageError: the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             data = json.loads(file["json"].tobytes().decode())
 
             def restored(value: Any) -> Any:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas import registry
 from nas.objective import parse_objectives
 from nas.rng import stream
 from nas.strategy import check_pair
 
-EXAMPLES: dict[str, dict[str, Any]] = {"join": {"parts": {"conv": "conv", "hyper": "hyper"}}}
-"""Settings of the built-in spaces that cannot be made without any."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "hyper": {"model": "torch.nn:Flatten", "only": ["optimizer", "lr", "weight_decay", "batch_size"]},
+    "join": {"parts": {"conv": "conv", "hyper": "hyper"}},
+}
+"""Settings of the built-in spaces that cannot be made, or not build, without any."""
 
 
 def pairs() -> list[dict[str, str]]:
@@ -39,9 +45,16 @@ def pairs() -> list[dict[str, str]]:
     return rows
 
 
-def example_space(name: str) -> Any:
-    """A registered space with its default settings."""
-    settings = dict(EXAMPLES.get(name, {}))
+def example_space(spec: str | Mapping[str, Any], offers: Mapping[str, Any] | None = None) -> Any:
+    """A space with its default settings, or those of `EXAMPLES`.
+
+    Args:
+        spec: its name, or ``{factory: …}`` from the working directory.
+        offers: what it may ask for, such as the task.
+    """
+    settings: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+    settings |= EXAMPLES.get(settings.get("name", ""), {})
     if "parts" in settings:
-        settings["parts"] = {label: example_space(part) for label, part in settings["parts"].items()}
-    return registry.create("space", {"name": name, **settings})
+        parts = settings["parts"].items()
+        settings["parts"] = {label: registry.create("space", part, offers) for label, part in parts}
+    return registry.create("space", settings, offers)

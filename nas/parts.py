@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from nas import executor as executors
 from nas import registry
@@ -27,6 +28,9 @@ from nas.task import Task
 if TYPE_CHECKING:
     from nas.history import History
     from nas.proposal import Trial
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @final
@@ -89,10 +93,11 @@ class Parts:
         self._offers: dict[str, Any] = {"objectives": self.objectives, "folder": folder}
         self.target = self._made("target", "target", search.target)
         self.task: Task | None = self._task()
-        self.space = _at("space", self._space, search.space)
+        self.space: Space = _at("space", self._space, search.space)
         self._offers["space"] = self.space
         probe = _at("space", self._probe, search.seed)
-        self.evaluator = self._evaluator()
+        self.evaluators = self._evaluators()
+        self.evaluator = self.evaluators[0] if len(self.evaluators) == 1 else Combined(self.evaluators)
         self._offers["known"] = Known(self.evaluator, search.seed)
         self.strategy: Strategy = self._made("strategy", "strategy", search.strategy)
         reason = check_pair(self.strategy, _label(search.strategy), self.space, probe, self.objectives)
@@ -145,9 +150,7 @@ class Parts:
         Raises:
             BadInput: there is none.
         """
-        for evaluator in (
-            self.evaluator.evaluators if isinstance(self.evaluator, Combined) else (self.evaluator,)
-        ):
+        for evaluator in self.evaluators:
             if isinstance(evaluator, Trainer):
                 return evaluator
         raise must("evaluators", "hold one that keeps weights", "none", "use {name: training}")
@@ -193,10 +196,11 @@ class Parts:
                 _built(self.space, probe)
         return probe
 
-    def _evaluator(self) -> Evaluator:
+    def _evaluators(self) -> list[Evaluator]:
+        """The given evaluators, and the default ones of the objectives that those do not measure."""
         from nas.estimators import MEASURES
 
-        given = [self._one_evaluator(i, spec) for i, spec in enumerate(self.search.evaluators)]
+        given = [self._one_evaluator(f"evaluators.{i}", e) for i, e in enumerate(self.search.evaluators)]
         covered = {m for e in given for m in e.metrics}
         for o in self.objectives:
             if o.metric in covered:
@@ -208,30 +212,32 @@ class Parts:
             added = self._made("evaluator", f"evaluators ({MEASURES[o.metric]})", MEASURES[o.metric])
             covered |= added.metrics
             given.append(added)
-        return given[0] if len(given) == 1 else Combined(given)
+        return given
 
-    def _one_evaluator(self, i: int, spec: Any) -> Evaluator:
-        if not isinstance(spec, Evaluator | type) and callable(spec):
-            names = [o.metric for o in self.objectives]
-            return FunctionEvaluator(spec, _function_metrics(spec, names), space=self.space)
-        made: Evaluator = self._made("evaluator", f"evaluators.{i}", spec)
-        return made
+    def _one_evaluator(self, where: str, spec: Any) -> Evaluator:
+        if isinstance(spec, str | Mapping):
+            factory, _, settings = _at(
+                where, lambda s: registry.resolve("evaluator", s, self.search.folder), spec
+            )
+            if not settings and _measures_itself(factory):
+                spec = factory
+        if isinstance(spec, str | Mapping | Evaluator | type) or not callable(spec):
+            made: Evaluator = self._made("evaluator", where, spec)
+            return made
+        metrics = _function_metrics(spec, [o.metric for o in self.objectives])
+        return _at(where, lambda f: FunctionEvaluator(f, metrics, space=self.space), spec)
 
     def _memoized(self) -> Evaluator:
         memo = self.search.memo
         if memo in ("off", None) or not self.evaluator.pure:
             return self.evaluator
         if isinstance(memo, Mapping):
-            memoized: Memoized = _at(
-                "memo", lambda m: registry.call(Memoized, "memo", m, self._memo_offers()), memo
-            )
+            offers = {"evaluator": self.evaluator, "space": self.space}
+            memoized: Evaluator = _at("memo", lambda m: registry.call(Memoized, "memo", m, offers), memo)
             return memoized
         if isinstance(memo, str) and memo not in KEYS:
             raise unknown("memo", memo, [*KEYS, "off"]).at("memo")
         return Memoized(self.evaluator, self.space, memo)
-
-    def _memo_offers(self) -> dict[str, Any]:
-        return {"evaluator": self.evaluator, "space": self.space}
 
     def _baseline(self, given: Any) -> Architecture | Fixed | None:
         if given is None:
@@ -277,6 +283,13 @@ def _executor(spec: Any) -> executors.Executor:
     return executors.create(spec)
 
 
+def _measures_itself(factory: Any) -> bool:
+    """Whether what a config refers to is a function of candidates, and not one that makes an evaluator."""
+    return inspect.isfunction(factory) and not {"architecture", "model"}.isdisjoint(
+        inspect.signature(factory).parameters
+    )
+
+
 def _function_metrics(function: Any, objectives: Sequence[str]) -> Sequence[str]:
     """What a function returns: its ``metrics`` attribute, else the objectives that only training can tell."""
     from nas.estimators import MEASURES
@@ -293,7 +306,8 @@ def _label(spec: Any) -> str:
     return type(spec).__name__.lower()
 
 
-def _at(where: str, make: Callable[[Any], Any], given: Any) -> Any:
+def _at(where: str, make: Callable[[S], T], given: S) -> T:
+    """What ``make`` makes of ``given``; errors carry the path of its place in the config."""
     try:
         return make(given)
     except BadInput as error:

@@ -6,15 +6,15 @@ its own, such as ``()`` or ``(d,)``, behind an axis of samples that every array 
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 
-from nas.errors import BadInput, must
+from nas.errors import BadInput
 from nas.space import Graph
 
 if TYPE_CHECKING:
@@ -93,6 +93,12 @@ class Function:
     commutative: bool = False
     associative: bool = False
     neutral: float | None = None
+
+    def apply(self, xp: Any, operands: Sequence[Any]) -> Any:
+        """The function of operands whose axes are not aligned yet."""
+        if self.rule is _elementwise and len(operands) > 1:
+            operands = aligned(operands)
+        return self.compute(xp, *operands)
 
 
 def _log(xp: Any, a: Any) -> Any:
@@ -191,9 +197,8 @@ class Signature:
     Args:
         inputs: shape of each input variable; programs may overwrite them.
         constants: values that programs read and cannot change.
-        outputs: shape that each output variable must have in the end; an output that is no input, and every
-            temporary, begins as the number 0.
-        temporaries: further variables.
+        outputs: shape that each output variable must have in the end; one that is no input begins as zeros.
+        temporaries: further variables, which begin as the number 0.
     """
 
     inputs: Mapping[str, Shape]
@@ -216,7 +221,12 @@ class Signature:
         """Shape of every operand at the start."""
         numbers: dict[str, Shape] = dict.fromkeys(self.variables, ())
         constants: dict[str, Shape] = {name: np.shape(value) for name, value in self.constants.items()}
-        return {**numbers, **self.inputs, **constants}
+        return {**numbers, **self.outputs, **self.inputs, **constants}
+
+    @cached_property
+    def zeros(self) -> Mapping[str, str]:
+        """Name of the constant that each variable begins as, but for the inputs."""
+        return {n: zeros_name(self.shapes[n]) for n in self.variables if n not in self.inputs}
 
 
 @final
@@ -286,7 +296,7 @@ class Program:
         """The dataflow; its last node ``output`` reads the outputs in order.
 
         An input is an op of its own, ``input <name>``, and so is a constant, ``constant <name>``: which of
-        them a program reads tells programs apart, not where. What begins as 0 is ``constant 0``.
+        them a program reads tells programs apart, not where. What begins as zeros is such a constant.
         """
         nodes: list[Node] = []
         places: dict[str, int] = {}
@@ -310,7 +320,7 @@ class Program:
     def _leaf(self, name: str) -> str:
         if name in self.signature.inputs:
             return f"input {name}"
-        return f"constant {name if name in self.signature.constants else 0}"
+        return f"constant {self.signature.zeros.get(name, name)}"
 
     def run(self, xp: Any, inputs: Mapping[str, Any], constants: Mapping[str, Any]) -> dict[str, Any]:
         """The outputs for some samples.
@@ -323,13 +333,9 @@ class Program:
         Returns:
             Arrays of shape (samples or 1, *shape); numbers may overflow.
         """
-        values = {**dict.fromkeys(self.signature.variables, constants["0"]), **constants, **inputs}
+        values = {**constants, **{n: constants[zeros] for n, zeros in self.signature.zeros.items()}, **inputs}
         for s in self.live:
-            function = FUNCTIONS[s.function]
-            read = [values[name] for name in s.operands]
-            if function.rule is _elementwise and len(read) > 1:
-                read = aligned(read)
-            values[s.to] = function.compute(xp, *read)
+            values[s.to] = FUNCTIONS[s.function].apply(xp, [values[name] for name in s.operands])
         return {name: values[name] for name in self.signature.outputs}
 
 
@@ -340,26 +346,25 @@ def aligned(arrays: Sequence[Any]) -> list[Any]:
 
 
 def constants_of(signature: Signature) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """The constants as numpy arrays of shape (1, *shape), and ``0``."""
-    return {name: np.asarray(value, float)[None] for name, value in {"0": 0.0, **signature.constants}.items()}
+    """Constants and zeros by name, as numpy arrays of shape (1, *shape)."""
+    zeros = {zeros_name(shape): np.zeros(shape) for shape in ((), *signature.outputs.values())}
+    return {n: np.asarray(value, float)[None] for n, value in {**zeros, **signature.constants}.items()}
 
 
-class Programs(Protocol):
-    """A space whose architectures are programs of one signature."""
+def zeros_name(shape: Shape) -> str:
+    """``0`` for the number, ``0 (4,)`` for zeros of a shape."""
+    return f"0 {shape}" if shape else "0"
 
-    signature: Signature
+
+class Programs(ABC):
+    """What a space is besides, when its architectures are programs of one signature.
+
+    Attributes:
+        interface: what every program reads and gives.
+    """
+
+    interface: Signature
 
     @abstractmethod
     def program(self, architecture: Architecture) -> Program:
         """The chosen program."""
-
-
-def programs(space: object) -> Programs:
-    """The space, seen as one of programs.
-
-    Raises:
-        BadInput: it has no programs.
-    """
-    if not isinstance(getattr(space, "signature", None), Signature):
-        raise must("space", "be one of programs", type(space).__name__, "use space: program")
-    return space  # type: ignore[return-value]

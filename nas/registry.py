@@ -146,19 +146,30 @@ def create(
         return call(spec, spec.__name__, {}, offers or {})
     if not isinstance(spec, str | Mapping):
         return spec
+    factory, label, settings = resolve(kind, spec, folder)
+    return call(factory, label, settings, offers or {})
+
+
+def resolve(
+    kind: str, spec: str | Mapping[str, Any], folder: Path | None = None
+) -> tuple[Factory, str, dict[str, Any]]:
+    """The factory that a config's name or mapping stands for, what to call it, and its settings.
+
+    Raises:
+        BadInput: the name or the reference leads nowhere.
+    """
     settings: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
     if ("name" in settings) == ("factory" in settings):
         raise must(kind, "have either name: or factory:", dict(settings))
-    if "name" in settings:
-        label = str(settings.pop("name"))
-        factory = load(kind, label)
-    else:
-        label = str(settings.pop("factory"))
-        factory = reference(label, folder)
+    key = "name" if "name" in settings else "factory"
+    label = settings.pop(key)
+    if not isinstance(label, str):
+        raise must(f"{kind}.{key}", "be a text", label)
+    factory = load(kind, label) if key == "name" else reference(label, folder)
     for setting, value in settings.items():
         if isinstance(value, str) and source_file(value, Path()) is not None:
             settings[setting] = reference(value, folder)
-    return call(factory, label, settings, offers or {})
+    return factory, label, settings
 
 
 def call(factory: Factory, label: str, settings: Mapping[str, Any], offers: Mapping[str, Any]) -> Any:

@@ -75,7 +75,7 @@ class Result:
         return report.outcome.weights
 
     def export(self, members: Sequence[Member], folder: Path, formats: Sequence[str]) -> list[Path]:
-        """Write members in these formats, a folder each.
+        """Write members in these formats, a folder each, named by trial.
 
         Raises:
             BadInput: a format is unknown, or members have no trained weights.
@@ -86,9 +86,9 @@ class Result:
         if self.parts.task is None:
             raise must("export", "have a task, so that example inputs are known", None)
         written: list[Path] = []
-        for i, member in enumerate(members):
+        for member in members:
             bundle = Bundle(
-                name=f"model_{i:02d}",
+                name=f"trial_{member.trial:04d}",
                 architecture=member.architecture,
                 values=member.values,
                 module=self.parts.trainer().load(self._proposal(member), self._weights(member)),

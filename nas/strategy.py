@@ -91,11 +91,18 @@ class Scripted(Strategy):
         return fresh[:n]
 
     def tell(self, trials: Sequence[Trial], rng: np.random.Generator) -> None:
-        """Collect trials; when the phase is complete, run the script on to the next one."""
+        """Collect the phase's trials; when it is complete, run the script on to the next one.
+
+        Trials that the script does not wait for, such as the baseline's, are passed over.
+        """
         self._rng.current = rng
         if self._phase is None:
             self._advance(None)
-        self._trials.extend(trials)
+        awaited = Counter(self._phase) - Counter(trial.proposal for trial in self._trials)
+        for trial in trials:
+            if awaited[trial.proposal] > 0:
+                awaited[trial.proposal] -= 1
+                self._trials.append(trial)
         while self._phase and len(self._trials) >= len(self._phase):
             self._advance(_in_order(self._phase, self._trials))
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nas.decision import Value
 
 SUFFIX = ".table"
+ROW = "row"
+"""The decision of a space that addresses the rows of a table by number."""
 SHIPPED = Path(__file__).parent / "tables"
 """Folder of the table that comes with the toolkit, named ``synthetic``."""
 

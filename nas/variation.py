@@ -94,14 +94,17 @@ def crossover(
     return _feasible(space, child)
 
 
-def neighbours(space: Space, architecture: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
+def neighbours(
+    space: Space, architecture: Architecture, rng: np.random.Generator, step: float = 0.1
+) -> Iterator[Architecture]:
     """Every feasible architecture one step away in one active decision, in the order of the decisions.
 
     Args:
         rng: draws the decisions that a step switches on; plain spaces do not use it.
+        step: of numbers, as a share of their range.
     """
     for name, value in architecture.items():
-        for other in space.by_name[name].neighbours(value):
+        for other in space.by_name[name].neighbours(value, step):
             near = space.complete({**architecture.to_json(), name: other}, rng)
             if space.feasible(near):
                 yield near

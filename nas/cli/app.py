@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,14 @@ def print_json(value: Any) -> None:
 def say(text: str, style: str | None = None) -> None:
     """Text as it is, on standard output."""
     console.print(_escaped(text), style=style)
+
+
+def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Right-aligned columns, as wide as they need to be."""
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for line in lines:
+        say("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
 def number(value: float) -> str:

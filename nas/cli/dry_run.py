@@ -15,33 +15,34 @@ from nas.proposal import Failure, Proposal
 from nas.rng import stream
 
 if TYPE_CHECKING:
-    from nas.config import Config
-    from nas.parts import Parts
+    from nas.architecture import Architecture
+    from nas.parts import Parts, Search
+    from nas.study import Budget
 
 SAMPLES = 3
-SHARE = 0.1
-"""Fidelity at which samples are tried; metrics that ignore fidelity are measured in full."""
+SHARES = (0.05, 0.15)
+"""Fidelities at which each sample is tried; what they cost more or less gives the cost of a full one."""
 
 
-def dry_run(config: Config, folder: Path, *, as_json: bool) -> None:
-    """Check the whole config, step three random architectures, and estimate the search.
+def dry_run(search: Search, *, as_json: bool) -> None:
+    """Check a whole search, step three random architectures, and estimate what it takes.
 
     Raises:
         RunFailed: a sample could not be evaluated.
     """
-    from nas.config import search_of
     from nas.parts import Parts
 
     with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
         (Path(scratch) / "weights").mkdir()
-        parts = Parts(search_of(config, folder), Path(scratch))
-        facts = _facts(config, parts)
+        parts = Parts(search, Path(scratch))
+        parts.check_attainable()
+        facts = _facts(parts)
     if as_json:
         print_json(facts)
         return
     say(f"space        {facts['space']}, {facts['size']} architectures")
     say(f"objectives   {', '.join(facts['objectives'])}")
-    for label in ("task", "target", "strategy", "evaluators", "memo"):
+    for label in ("task", "target", "strategy", "evaluators", "memo", "budget"):
         say(f"{label:<12} {facts[label]}")
     for sample in facts["samples"]:
         values = ", ".join(f"{m} {number(v)}" for m, v in sample["values"].items())
@@ -51,46 +52,43 @@ def dry_run(config: Config, folder: Path, *, as_json: bool) -> None:
     say(f"estimate     {facts['estimate']}")
 
 
-def _facts(config: Config, parts: Parts) -> dict[str, Any]:
-    samples = [_tried(parts, i) for i in range(SAMPLES)]
+def _facts(parts: Parts) -> dict[str, Any]:
+    search, size = parts.search, parts.space.size
+    architectures = [parts.space.sample(stream(search.seed, "dry run", i)) for i in range(SAMPLES)]
+    _tried(parts, architectures[0])  # the first pass through torch is slow
+    samples = [_tried(parts, a) for a in architectures]
     seconds = sum(s["full_seconds"] for s in samples) / SAMPLES
-    size = parts.space.size
+    limits = {name: limit for name, limit in vars(search.budget).items() if limit is not None}
     return {
         "space": type(parts.space).__name__,
         "size": "infinitely many" if size == float("inf") else f"{size:,}",
         "objectives": [str(o) for o in parts.objectives],
-        "task": _named(config.task),
-        "target": _named(config.target),
-        "strategy": _named(config.strategy),
-        "evaluators": ", ".join(sorted(parts.evaluator.metrics)),
-        "memo": _named(config.memo),
+        "task": _named(search.task),
+        "target": _named(search.target),
+        "strategy": f"{_named(search.strategy)} ({type(parts.strategy).__name__})",
+        "evaluators": ", ".join(map(_named, search.evaluators)) or "the objectives' own",
+        "memo": _named(search.memo),
+        "budget": ", ".join(f"{name} {number(limit)}" for name, limit in limits.items()),
         "samples": samples,
         "seconds_per_evaluation": seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "estimate": _estimate(config, seconds),
+        "estimate": _estimate(search.budget, seconds),
     }
 
 
-def _tried(parts: Parts, i: int) -> dict[str, Any]:
-    """Evaluate one sample: what scales with fidelity for a tenth of its schedule, the rest in full."""
-    architecture = parts.space.sample(stream(parts.search.seed, "dry run", i))
-    values: dict[str, float] = {}
-    seconds = full = 0.0
+def _tried(parts: Parts, architecture: Architecture) -> dict[str, Any]:
+    """Evaluate one sample: what scales with fidelity for two small shares, the rest in full."""
     asked = {o.metric for o in parts.objectives}
-    for metrics, share in (
-        (asked & parts.evaluator.multi_fidelity, SHARE),
-        (asked - parts.evaluator.multi_fidelity, 1.0),
-    ):
-        if not metrics:
-            continue
-        start = time.perf_counter()
-        proposal = Proposal(architecture, tuple(sorted(metrics)), fidelity=share)
-        (report,) = evaluate_unit(parts.evaluator, [(i, proposal)], parts.search.seed, None)
-        if isinstance(report.outcome, Failure):
-            raise RunFailed(f"sample {i} failed: {report.outcome.reason}\n{report.outcome.trace}")
-        values |= report.outcome.values
-        seconds += time.perf_counter() - start
-        full += (time.perf_counter() - start) / share
+    scaling = asked & parts.evaluator.multi_fidelity
+    values, seconds = _measured(parts, architecture, asked - scaling, 1.0)
+    full = seconds
+    if scaling:
+        _, short = _measured(parts, architecture, scaling, SHARES[0])
+        found, longer = _measured(parts, architecture, scaling, SHARES[1])
+        rate = max(0.0, longer - short) / (SHARES[1] - SHARES[0])
+        values |= found
+        seconds += short + longer
+        full += longer + rate * (1.0 - SHARES[1])
     return {
         "values": values,
         "seconds": seconds,
@@ -99,14 +97,24 @@ def _tried(parts: Parts, i: int) -> dict[str, Any]:
     }
 
 
-def _estimate(config: Config, seconds: float) -> str:
-    budget = config.budget
-    limits = []
-    for count in (budget.trials, budget.evaluations):
-        if count is not None:
-            limits.append(count * seconds)
-    limits += [s for s in (budget.seconds, budget.wall_seconds, budget.device_seconds) if s is not None]
-    return f"{duration(min(limits))} in all, if nothing is reused" if limits else "unknown"
+def _measured(
+    parts: Parts, architecture: Architecture, metrics: set[str], fidelity: float
+) -> tuple[dict[str, float], float]:
+    """Values of metrics and the seconds that they took."""
+    if not metrics:
+        return {}, 0.0
+    start = time.perf_counter()
+    proposal = Proposal(architecture, tuple(sorted(metrics)), fidelity=fidelity)
+    (report,) = evaluate_unit(parts.evaluator, [(0, proposal)], parts.search.seed, None)
+    if isinstance(report.outcome, Failure):
+        raise RunFailed(f"the sample {architecture.to_json()} failed: {report.outcome.reason}")
+    return dict(report.outcome.values), time.perf_counter() - start
+
+
+def _estimate(budget: Budget, seconds: float) -> str:
+    counts = [n * seconds for n in (budget.trials, budget.evaluations) if n is not None]
+    limits = [s for s in (budget.seconds, budget.wall_seconds, budget.device_seconds) if s is not None]
+    return f"{duration(min(counts + limits))} in all, if nothing is reused"
 
 
 def _named(spec: Any) -> str:

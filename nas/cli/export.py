@@ -16,7 +16,7 @@ def export_command(
     run: RunFolder,
     formats: Annotated[str, typer.Option("--format", help="formats, comma-separated")] = "pt2,json",
     out: Annotated[Path | None, typer.Option(help="folder; RUN/export when not given")] = None,
-    model: Annotated[int | None, typer.Option(help="only this model of the front", min=0)] = None,
+    trial: Annotated[int | None, typer.Option(help="only the front's model of this trial")] = None,
     json: Json = False,
 ) -> None:
     """Write the models of the front with exactly the weights that were scored."""
@@ -27,10 +27,11 @@ def export_command(
     members = list(front)
     if not members:
         raise must("the front", "have a member to export", "none")
-    if model is not None:
-        if model >= len(members):
-            raise must("--model", f"be below {len(members)}", model)
-        members = [members[model]]
+    if trial is not None:
+        numbers = [m.trial for m in members]
+        if trial not in numbers:
+            raise must("--trial", f"be one of the front's, {', '.join(map(str, numbers))}", trial)
+        members = [m for m in members if m.trial == trial]
     names = [name.strip() for name in formats.split(",") if name.strip()]
     written = result.export(members, out or run / "export", names)
     if json:

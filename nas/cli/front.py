@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.app import Json, RunFolder, app, print_json, say
+from nas.cli.app import Json, RunFolder, app, number, print_json, say
 from nas.cli.opened import opened
 
 
@@ -39,9 +39,9 @@ def front_command(
     show_front(front, extra if test or retrain else (), "test")
     show_architectures(front)
     if test and front:
-        best = max(extra, key=lambda row: row.get("accuracy", float("-inf")))
-        if "accuracy" in best:
-            say(f"highest test accuracy {best['accuracy']:.4f}, by exactly the weights scored in the search")
+        values = ", ".join(f"{metric} {number(value)}" for metric, value in extra[0].items())
+        say(f"The first one, best on validation data, has on the test split: {values}")
+        say("by exactly the weights that were scored in the search")
 
 
 def _spread(rows: list[Any]) -> dict[str, float]:

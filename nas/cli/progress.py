@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import TYPE_CHECKING, Any, final
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, final
 
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nas.cli.app import console, duration, number, say
+from nas.cli.app import duration, number, say
 from nas.front import Front
 from nas.objective import Objective, goals
 from nas.study import Budget, Spent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from nas.proposal import Trial
+
+PANEL_SECONDS = 0.25
+"""The panel takes in new trials no more often than this."""
+LINE_SECONDS = 1.0
+"""The same for lines; they get rarer as a search grows longer."""
 
 
 @final
@@ -24,97 +33,103 @@ class Progress:
     """Follows a study's trials.
 
     Args:
-        objectives: whose best values are shown.
         budget: what is left is shown of each limit.
     """
 
-    def __init__(self, objectives: Sequence[Objective], budget: Budget) -> None:
-        self._objectives, self._budget = tuple(objectives), budget
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._objectives: tuple[Objective, ...] = ()
         self._trials: list[Trial] = []
-        self._spent = Spent()
-        self._clock = time.perf_counter()
-        self._shown = 0.0
+        self._front = Front((), ())
+        self._spent = self._before = Spent()
+        self._clock = self._shown = 0.0
         self._confirming = 0
-        self._live: Live | None = None
-        self._earlier = 0
+        self._live = False
 
-    def __enter__(self) -> Progress:
-        if console.is_terminal:
-            self._live = Live(console=console, refresh_per_second=4, transient=True)
-            self._live.__enter__()
-        return self
+    @contextmanager
+    def following(self, objectives: Sequence[Objective], trials: Sequence[Trial]) -> Iterator[None]:
+        """Show what happens from now on.
 
-    def __exit__(self, *error: Any) -> None:
-        if self._live is not None:
-            self._live.__exit__(*error)
-
-    def resumed(self, trials: Sequence[Trial]) -> None:
-        """Take over what an earlier session found."""
-        self._trials = list(trials)
+        Args:
+            objectives: whose best values are shown.
+            trials: what an earlier session found.
+        """
+        self._objectives, self._trials = tuple(objectives), list(trials)
         for trial in trials:
             if trial.role == "search":
                 self._spent.add(trial)
-        self._earlier = self._spent.trials
+        self._spent.wall_seconds = self._spent.device_seconds
+        self._before = replace(self._spent)
+        self._front = Front(self._trials, self._objectives)
+        self._clock = time.perf_counter()
+        # Evaluations print into their logs by replacing sys.stdout; the panel keeps the real one.
+        terminal = Console(file=sys.stdout, highlight=False)
+        if not terminal.is_terminal or terminal.is_dumb_terminal:
+            yield
+            return
+        self._live = True
+        with Live(console=terminal, get_renderable=self._panel, transient=True, redirect_stdout=False):
+            yield
 
     def __call__(self, trial: Trial) -> None:
-        """Show a trial; at most one line a second off a terminal, and a refresh within the time it takes."""
+        """Take in a trial; showing never takes more than a small share of the time."""
         self._trials.append(trial)
         if trial.role == "search":
             self._spent.add(trial)
         self._confirming += trial.role == "confirm"
         now = time.perf_counter()
-        self._spent.wall_seconds = now - self._clock
-        interval = 0.25 if self._live is not None else 1.0
+        elapsed = now - self._clock
+        interval = PANEL_SECONDS if self._live else max(LINE_SECONDS, 0.02 * elapsed)
         if now - self._shown < max(interval, 2e-4 * len(self._trials)):
             return
         self._shown = now
-        front = Front(self._trials, self._objectives)
-        if self._live is not None:
-            self._live.update(self._panel(front))
-        else:
-            say(self._line(front))
+        self._front = Front(self._trials, self._objectives)
+        if not self._live:
+            say(self._line())
 
-    def _line(self, front: Front) -> str:
+    def _line(self) -> str:
         if self._confirming:
             return f"confirming the front: {self._confirming} measured again"
-        best = ", ".join(f"{m} {number(v)}" for m, v in self._best(front))
+        best = ", ".join(f"{m} {number(v)}" for m, v in self._best())
         return (
             f"trials {self._spent.trials}{self._of('trials')}, failed {self._spent.failures}, "
-            f"reused {self._spent.reused}, best {best or 'none'}, front {len(front)}, "
-            f"hypervolume {front.hypervolume():.3f}, left {self._left()}"
+            f"reused {self._spent.reused}, best {best or 'none'}, front {len(self._front)}, "
+            f"hypervolume {self._front.hypervolume():.3f}, time {duration(self._elapsed())}, {self._left()}"
         )
 
-    def _panel(self, front: Front) -> Table:
+    def _panel(self) -> Table:
         table = Table.grid(padding=(0, 2))
         if self._confirming:
-            table.add_row("confirming", f"{self._confirming} measurements of the front again")
+            table.add_row("confirming", f"{self._confirming} members of the front measured again")
         table.add_row("trials", f"{self._spent.trials}{self._of('trials')}")
         table.add_row("failed, reused", f"{self._spent.failures}, {self._spent.reused}")
-        for metric, value in self._best(front):
+        for metric, value in self._best():
             table.add_row(f"best {metric}", number(value))
-        table.add_row("front", f"{len(front)} architectures, hypervolume {front.hypervolume():.3f}")
-        table.add_row("time", f"{duration(self._spent.wall_seconds)}, left {self._left()}")
+        found = f"{len(self._front)} architectures, hypervolume {self._front.hypervolume():.3f}"
+        table.add_row("front", found)
+        table.add_row("time", f"{duration(self._elapsed())}, {self._left()}")
         return table
 
-    def _best(self, front: Front) -> list[tuple[str, float]]:
-        return (
-            [(o.metric, front.best(o.metric).values[o.metric]) for o in goals(self._objectives)]
-            if front
-            else []
-        )
+    def _best(self) -> list[tuple[str, float]]:
+        if not self._front:
+            return []
+        return [(o.metric, self._front.best(o.metric).values[o.metric]) for o in goals(self._objectives)]
 
     def _of(self, limit: str) -> str:
         given = getattr(self._budget, limit)
         return "" if given is None else f"/{number(given)}"
 
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._clock
+
     def _left(self) -> str:
-        """Time until the first limit at the present rate."""
-        elapsed = time.perf_counter() - self._clock
-        shares = []
-        for name in ("trials", "evaluations", "seconds", "wall_seconds", "device_seconds"):
-            limit = getattr(self._budget, name)
-            if limit is not None:
-                start = self._earlier if name == "trials" else 0
-                shares.append((getattr(self._spent, name) - start) / max(limit - start, 1e-9))
-        share = max(shares, default=0.0)
-        return duration(max(0.0, elapsed * (1 - share) / share)) if share > 0 else "unknown"
+        """Time until the first limit is reached at this session's rate."""
+        elapsed = self._elapsed()
+        now = replace(self._spent, wall_seconds=self._before.wall_seconds + elapsed)
+        left = []
+        for name in (f.name for f in fields(Budget)):
+            limit, spent = getattr(self._budget, name), getattr(now, name)
+            rate = (spent - getattr(self._before, name)) / max(elapsed, 1e-9)
+            if limit is not None and rate > 0:
+                left.append(max(0.0, limit - spent) / rate)
+        return f"about {duration(min(left))} left" if left else "time left unknown"

@@ -44,17 +44,16 @@ def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: 
     """Run or continue the search of a folder, and say what it found and where that is."""
     from nas.cli.progress import Progress
     from nas.errors import RunFailed
-    from nas.objective import parse_objectives
     from nas.run import Run
 
-    progress = Progress(parse_objectives(search.objectives), search.budget)
+    progress = Progress(search.budget)
     run = Run(search, place, config=stored, observer=None if as_json else progress)
     try:
         if as_json:
             front = run.search()
         else:
             _announce(run)
-            with progress.following(run.history.trials):
+            with progress.following(run.parts.objectives, run.history.trials):
                 front = run.search()
     except KeyboardInterrupt:
         _plots(run, run.write())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from nas.architecture import Architecture
-from nas.cli.app import console, number, say
+from nas.cli.app import number, say, say_table
 from nas.objective import goals
 
 if TYPE_CHECKING:
@@ -23,25 +21,19 @@ def show_front(front: Front, extra: Sequence[Mapping[str, float]] = (), label: s
         return
     metrics = [o.metric for o in front.objectives]
     more = sorted({m for row in extra for m in row})
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model", justify="right")
-    for metric in metrics:
-        table.add_column(metric, justify="right")
-    for metric in more:
-        table.add_column(f"{label} {metric}", justify="right")
-    if front.baseline is not None:
-        table.add_row("baseline", *_cells(front.baseline, metrics))
+    rows = [["baseline", *_cells(front.baseline, metrics), *("" for _ in more)]] if front.baseline else []
     for i, member in enumerate(front):
-        row = extra[i] if extra else {}
-        cells = [number(row[m]) if m in row else "" for m in more]
-        table.add_row(str(i), *_cells(member, metrics), *cells)
-    console.print(table)
+        cells = [number(extra[i][m]) if m in extra[i] else "" for m in more]
+        rows.append([str(member.trial), *_cells(member, metrics), *cells])
+    say_table(["trial", *metrics, *(f"{label} {m}" for m in more)], rows)
+    if any(m.borrowed & set(metrics) for m in front):
+        say("* measured on an architecture that computes the same function")
 
 
 def show_architectures(front: Front) -> None:
-    """Print the choices of each member, a paragraph each."""
-    for i, member in enumerate(front):
-        say(f"{i:>5}  trial {member.trial}: {describe(member)}")
+    """Print the choices of each member, a line each."""
+    for member in front:
+        say(f"trial {member.trial}: {describe(member)}")
 
 
 def show_best(front: Front) -> None:
@@ -56,7 +48,8 @@ def show_best(front: Front) -> None:
             for other in front.objectives
             if other.metric != o.metric and other.metric in member.values
         )
-        say(f"{word} {o.metric}{within}: {number(member.values[o.metric])}" + (f" ({rest})" if rest else ""))
+        found = number(member.values[o.metric])
+        say(f"{word} {o.metric}{within}: {found}, trial {member.trial}" + (f" ({rest})" if rest else ""))
 
 
 def describe(member: Member) -> str:

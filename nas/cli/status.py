@@ -22,7 +22,13 @@ def status_command(run: RunFolder, json: Json = False) -> None:
     front, owner = result.front(), owner_of(run)
     budget = result.parts.search.budget
     reached = spent.reached(budget)
-    state = f"running as process {owner}" if owner else f"ended: {reached}" if reached else "stopped"
+    state = (
+        f"running as process {owner}"
+        if owner
+        else f"ended: budget.{reached} reached"
+        if reached
+        else "stopped"
+    )
     if json:
         print_json({"state": state, "spent": asdict(spent), "budget": asdict(budget), **front.to_json()})
         return

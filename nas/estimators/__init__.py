@@ -3,6 +3,8 @@
 BUILTIN = {
     "cost": "nas.estimators.cost:CostEvaluator",
     "latency_measured": "nas.estimators.latency_measured:LatencyMeasured",
+    "program_optimizer": "nas.estimators.program:ProgramOptimizer",
+    "program_regression": "nas.estimators.program:ProgramRegression",
     "training": "nas.estimators.training:TrainingEvaluator",
 }
 

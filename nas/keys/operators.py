@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
 
@@ -12,6 +11,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from nas.errors import must
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
     from nas.space import Space
@@ -91,11 +92,16 @@ def _identity(draw: Draw, x: Array) -> Array:  # noqa: ARG001 - no weights
 
 
 def _relu_conv(kernel: int) -> Callable[[Draw, Array], Array]:
-    """ReLU, then a convolution that keeps the number of channels and pixels."""
+    """ReLU, then a convolution that keeps the number of channels and pixels.
+
+    The weights of a channel have a sum of at least 0: with channels this few, some would else be negative
+    everywhere, and ReLU would hide what comes before them.
+    """
 
     def compute(draw: Draw, x: Array) -> Array:
         channels = len(x)
         weight = draw(channels, channels * kernel * kernel) / (channels * kernel * kernel) ** 0.5
+        weight = weight * np.where(weight.sum(1, keepdims=True) < 0, -1.0, 1.0)
         return (weight @ _patches(np.maximum(x, 0.0), kernel)).reshape(x.shape)
 
     return compute

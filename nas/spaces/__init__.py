@@ -6,4 +6,5 @@ BUILTIN = {
     "join": "nas.spaces.join:Join",
     "mlp": "nas.spaces.mlp:MlpSpace",
     "nasbench201": "nas.spaces.nasbench201:NasBench201Space",
+    "program": "nas.spaces.program:ProgramSpace",
 }

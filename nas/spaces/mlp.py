@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, final
 
+import torch
 from torch import nn
 
 from nas.decision import Categorical, Integer, Repeat, When
@@ -38,7 +39,8 @@ class MlpSpace(Space):
         layers: most hidden layers, in [1, 64]; their number is the decision ``layer.count``.
         widths: the options of each layer's width, ascending.
         input_shape: shape of one input; (3, 32, 32) without a task.
-        classes: number of outputs; 10 without a task.
+        classes: number of outputs; 10 without a task. For a task without classes, the numbers in one of its
+            targets: one for plain regression.
 
     Raises:
         BadInput: a setting is out of its range.
@@ -54,7 +56,7 @@ class MlpSpace(Space):
         classes: int | None = None,
     ) -> None:
         self.input_shape = input_shape_of(task, input_shape, (3, 32, 32))
-        self.classes = classes_of(task, classes, 10)
+        self.classes = classes_of(task, _outputs(task) if classes is None else classes, 10)
         width = Categorical("width", checked_widths("widths", widths))
         self.decisions = (
             Repeat("layer", Integer("count", 1, whole("layers", layers, 1, 64)), (width,)),
@@ -71,6 +73,18 @@ class MlpSpace(Space):
             before, width = width, layer["width"]
             modules += [nn.Linear(before, width), *_after_linear(architecture, width)]
         return nn.Sequential(*modules, nn.Dropout(0.0), nn.Linear(width, self.classes))
+
+
+def _outputs(task: Task | None) -> int | None:
+    """How many numbers a target of a task without classes holds; None where that is not the question."""
+    if task is None or task.classes is not None:
+        return None
+    with torch.random.fork_rng(devices=[]):  # a user's loader may draw from torch's generator
+        batch = next(iter(task.batches("train", seed=0)), None)
+    targets = None if batch is None else task.targets(batch)
+    if not isinstance(targets, torch.Tensor) or not targets.is_floating_point() or targets.ndim > 2:
+        return None
+    return 1 if targets.ndim == 1 else targets.shape[1]
 
 
 def _after_linear(architecture: Architecture, width: int) -> list[nn.Module]:

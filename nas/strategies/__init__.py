@@ -4,6 +4,8 @@ BUILTIN = {
     "aging_evolution": "nas.strategies.aging_evolution:AgingEvolution",
     "evolution": "nas.strategies.evolution:evolution",
     "grid": "nas.strategies.grid:Grid",
+    "halving": "nas.strategies.halving:Halving",
+    "hyperband": "nas.strategies.hyperband:hyperband",
     "local_search": "nas.strategies.local_search:LocalSearch",
     "mcts": "nas.strategies.mcts:Mcts",
     "nsga2": "nas.strategies.nsga2:nsga2",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from nas.decision import Categorical, Integer, Real
 
@@ -70,10 +70,10 @@ class Walk:
             self._values[here.name] = here.options[branch]
             self._half = None
         elif isinstance(here, Integer):
-            low, high = _halves(here)[branch]
-            self._half = Integer(here.name, low, high, here.log)
+            self._half = Integer(here.name, *_halves(here)[branch], here.log)
         elif isinstance(here, Real):
-            low, high = (float(v) for v in ((here.low, here.at(0.5)), (here.at(0.5), here.high))[branch])  # type: ignore[arg-type]
+            middle: Any = here.at(0.5)
+            low, high = ((here.low, middle), (middle, here.high))[branch]
             self._half = Real(here.name, low, high, here.log)
             self._halvings += 1
         self._settle()
@@ -88,7 +88,8 @@ class Walk:
         if isinstance(here, Integer):
             return int(value > _halves(here)[0][1])
         assert isinstance(here, Real)
-        return int(value > here.at(0.5))
+        middle: Any = here.at(0.5)
+        return int(value > middle)
 
     def complete(self, rng: np.random.Generator) -> Architecture:
         """An architecture below: what is not chosen is drawn, feasible or not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from nas.architecture import Architecture
+from nas.decision import Integer, Real
 from nas.proposal import Proposal, Trial
 from nas.strategies.ranking import Ranking, Record
 from nas.strategy import Strategy
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from nas.objective import Objective
     from nas.space import Space
 
+STEPS = (0.1, 0.03, 0.01, 0.003)
+"""Steps of numbers, as shares of their ranges, from the first of a climb to the last."""
 ATTEMPTS = 100
 """Random starts drawn to find one that was not told, before a known one is proposed again."""
 
@@ -28,12 +31,13 @@ class LocalSearch(Strategy):
 
     A climb keeps an archive of what no other of its records dominates. With one objective that is the
     incumbent alone, so the search moves on the first improvement. When every member's neighbours are
-    known, a new climb starts from a random architecture with an empty archive. Neighbours that were told
-    in an earlier climb are taken from memory, not proposed again.
+    known, numbers take smaller steps, from a tenth down to 0.003 of their ranges; then a new climb
+    starts from a random architecture with an empty archive. Neighbours that were told in an earlier climb
+    are taken from memory, not proposed again.
 
     Source: White et al. 2021 (local search for NAS, Algorithm 1) for one objective; Paquete et al. 2004
     (Pareto local search) for several. Deviations: first instead of best improvement; a member that is
-    dominated while it is explored is left at once; violated bounds count before objectives.
+    dominated while it is explored is left at once; violated bounds count before objectives; steps shrink.
 
     Args:
         space: what is searched.
@@ -47,6 +51,8 @@ class LocalSearch(Strategy):
         self._told: dict[Architecture, Record | None] = {}
         self._archive: list[Record] = []
         self._explored: set[Architecture] = set()
+        self._steps = STEPS if any(isinstance(leaf, Integer | Real) for leaf in space.leaves) else STEPS[:1]
+        self._step = 0
         self._current: Record | None = None
         self._queue: list[Architecture] = []
 
@@ -70,15 +76,16 @@ class LocalSearch(Strategy):
                 return
 
     def _explore(self, rng: np.random.Generator) -> bool:
-        """Turn to the next unexplored member; False when there is none, and the climb is over."""
-        rest = [record for record in self._archive if record.architecture not in self._explored]
+        """Turn to the next unexplored member; False when there is none at any step: the climb is over."""
+        rest = self._unexplored()
         if not rest:
             self._archive, self._current, self._queue = [], None, []
-            self._explored = set()
+            self._explored, self._step = set(), 0
             return False
         self._current = rest[int(rng.random() * len(rest))]
         self._explored.add(self._current.architecture)
-        near = list(neighbours(self._space, self._current.architecture, rng))
+        step = self._steps[self._step]
+        near = list(neighbours(self._space, self._current.architecture, rng, step))
         self._queue = []
         for i in rng.permutation(len(near)):
             if near[i] in self._told:
@@ -86,6 +93,15 @@ class LocalSearch(Strategy):
             else:
                 self._queue.append(near[i])
         return True
+
+    def _unexplored(self) -> list[Record]:
+        """Members whose neighbours are to be looked at; where there are none, all at the next smaller step."""
+        rest = [record for record in self._archive if record.architecture not in self._explored]
+        if rest or not self._archive or self._step + 1 == len(self._steps):
+            return rest
+        self._step += 1
+        self._explored = set()
+        return list(self._archive)
 
     def _admit(self, record: Record | None) -> None:
         """Take a record into the archive unless a member is as good, and drop those it dominates."""

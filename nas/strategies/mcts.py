@@ -58,10 +58,10 @@ class Mcts(Strategy):
         self._records: list[Record | None] = []
         self._known: set[Architecture] = set()
         self._node: dict[Path, int] = {}
-        self._visits: list[int] = []
+        self._visits: list[int] = []  # at each node
         self._passed: tuple[list[int], list[int]] = ([], [])  # trial and node, for each node of each path
         self._closed: set[Path] = set()
-        self._rewards = np.zeros(0)
+        self._rewards: list[float] = []  # sum at each node
 
     def ask(self, n: int, rng: np.random.Generator, pending: Sequence[Proposal] = ()) -> list[Proposal]:
         """At most ``n`` new architectures; fewer where what is left is pending."""
@@ -69,7 +69,7 @@ class Mcts(Strategy):
         for proposal in pending:
             if isinstance(proposal.candidate, Architecture):
                 trip.add(self._space, proposal.candidate)
-        proposals = []
+        proposals: list[Proposal] = []
         while len(proposals) < n and (architecture := self._descend(trip, rng)) is not None:
             trip.add(self._space, architecture)
             proposals.append(Proposal(architecture, self._metrics))
@@ -85,8 +85,9 @@ class Mcts(Strategy):
                     self._enter(path)
                 self._records.append(record)
         trial_of, node_of = self._passed
-        rewards = standing(self._records)[trial_of] if trial_of else None
-        self._rewards = np.bincount(node_of, rewards, len(self._node)) if trial_of else np.zeros(0)
+        if trial_of:
+            rewards = standing(self._records)[trial_of]
+            self._rewards = np.bincount(node_of, rewards, len(self._node)).tolist()
 
     def _enter(self, path: Path) -> None:
         node = self._node.setdefault(path, len(self._node))

@@ -1,18 +1,19 @@
-"""Sequential model-based optimisation over the decision tree."""
+"""Sequential model-based optimisation with a linear model of the choices."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from itertools import pairwise, starmap
+from typing import TYPE_CHECKING, Any, final
 from zlib import crc32
 
 import numpy as np
 from sklearn.linear_model import Ridge
 
 from nas.architecture import Architecture
+from nas.decision import Integer, Real
 from nas.encoding import Encoder
 from nas.errors import must
 from nas.proposal import Proposal, Trial
-from nas.strategies.decision_tree import Walk
 from nas.strategies.ranking import Ranking, Record
 from nas.strategies.sorting import standing
 from nas.strategy import Strategy
@@ -40,7 +41,7 @@ class Smbo(Strategy):
 
     Source: Negrinho & Gordon 2017 (DeepArchitect): ridge regression on n-grams of the choices, the best of
     random candidates by its prediction, a random one with probability ε. Deviations: single choices as
-    `Encoder` gives them and hashed pairs along the decision tree, no longer n-grams; standings instead of
+    `Encoder` gives them and hashed pairs of successive ones, no longer n-grams; standings instead of
     values are predicted, which need no scale and give failures (last) and several objectives a place; half
     of the candidates are mutants of the ten best; all proposals of one asking share one set of candidates.
 
@@ -62,7 +63,7 @@ class Smbo(Strategy):
         space: Space,
         objectives: Sequence[Objective],
         initial: int = 10,
-        candidates: int = 256,
+        candidates: int = 128,
         epsilon: float = 0.1,
         penalty: float = 1.0,
         refit: int = 1,
@@ -146,35 +147,33 @@ class Smbo(Strategy):
 class Features:
     """Columns of an architecture for a linear model: `Encoder`'s, then pairs of successive choices.
 
-    A choice is a decision and the branches of the tree that were taken in it; pairs are hashed into 1,024
-    columns, equal in every process.
+    A choice is an active decision with its option, or with the eighth of its range in which a number lies;
+    pairs are hashed into 1,024 columns, equal in every process.
 
     Args:
         space: of the architectures.
     """
 
     def __init__(self, space: Space) -> None:
-        self._space = space
         self._encoder = Encoder(space)
+        self._scales = {
+            leaf.name: leaf if isinstance(leaf, Real) else Real(leaf.name, leaf.low, leaf.high, leaf.log)
+            for leaf in space.leaves
+            if isinstance(leaf, Integer | Real)
+        }
         self._column: dict[tuple[str, str], int] = {}
 
     def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Shape (n, encoder's width + 1,024); counts in the hashed columns."""
         hashed = np.zeros((len(architectures), BUCKETS))
         for row, architecture in zip(hashed, architectures, strict=True):
-            choices = ["", *self._choices(architecture)]
-            for pair in zip(choices, choices[1:], strict=False):
+            for pair in pairwise(["", *starmap(self._choice, architecture.items())]):
                 row[self._bucket(pair)] += 1.0
         return np.hstack([self._encoder.encode(architectures), hashed])
 
-    def _choices(self, architecture: Architecture) -> list[str]:
-        taken: dict[str, str] = {}
-        walk = Walk(self._space)
-        while (here := walk.decision) is not None:
-            branch = walk.branch(architecture)
-            taken[here.name] = f"{taken.get(here.name, here.name)} {branch}"
-            walk.take(branch)
-        return list(taken.values())
+    def _choice(self, name: str, value: Any) -> str:
+        scale = self._scales.get(name)
+        return f"{name}={value}" if scale is None else f"{name} {min(int(8 * scale.unit(value)), 7)}"
 
     def _bucket(self, pair: tuple[str, str]) -> int:
         if pair not in self._column:

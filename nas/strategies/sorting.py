@@ -24,7 +24,7 @@ def fronts(records: Sequence[Record], size: int) -> Iterator[list[int]]:
     reached = 0
     for level in np.unique(violation):
         members = np.flatnonzero(violation == level)
-        for front in _sorted([records[i] for i in members], size - reached):
+        for front in _sorted([records[i] for i in members.tolist()], size - reached):
             yield members[front].tolist()
             reached += len(front)
         if reached >= size:

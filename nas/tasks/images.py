@@ -44,7 +44,8 @@ class ImageTask(Task):
 
     Args:
         batch_size: images of a training batch.
-        val_share: share of the training files kept for validation, in (0, 1).
+        val_share: share of the training files kept for validation, in (0, 1); without effect where there
+            are validation files.
         limit: training files are cut to this many images, validation among them; None for all.
         seed: chooses the limited images and the validation split; the test split never changes.
 
@@ -67,14 +68,17 @@ class ImageTask(Task):
         self.batch_size = batch_size
         self.seed = seed
         pool = self.read_train(lambda n: stream(seed, "split").permutation(n)[:limit])
-        n_val = round(val_share * len(pool.y))
-        if not 0 < n_val < len(pool.y):
+        val = self.read_val()
+        n_val = round(val_share * len(pool.y)) if val is None else 0
+        if val is None and not 0 < n_val < len(pool.y):
             raise must("val_share", "leave images to train and to validate on", val_share)
         self._splits: dict[Split, tuple[Tensor, Tensor]] = {
             "train": _tensors(Images(pool.x[n_val:], pool.y[n_val:])),
-            "val": _tensors(Images(pool.x[:n_val], pool.y[:n_val])),
-            "test": _tensors(self.read_test()),
+            "val": _tensors(Images(pool.x[:n_val], pool.y[:n_val]) if val is None else val),
         }
+        test = self.read_test()
+        if test is not None:
+            self._splits["test"] = _tensors(test)
         x, _ = self._splits["train"]
         self.input_shape = tuple(x.shape[1:])
         self._mean, self._std = _statistics(x)
@@ -83,21 +87,25 @@ class ImageTask(Task):
     def read_train(self, choose: Choose) -> Images:
         """The chosen training images, in the chosen order."""
 
+    def read_val(self) -> Images | None:
+        """Validation images of their own; None where they are taken from the training images."""
+        return None
+
     @abstractmethod
-    def read_test(self) -> Images:
-        """All test images."""
+    def read_test(self) -> Images | None:
+        """All test images; None where there are none, which is an error only when they are asked for."""
 
     @final
     def count(self, split: Split) -> int:
         """Number of images in a split."""
-        return len(self._splits[split][1])
+        return len(self._of(split)[1])
 
     @final
     def batches(
         self, split: Split, *, seed: int, samples: Sequence[int] | None = None, batch_size: int | None = None
     ) -> Iterator[Batch]:
         """One pass of (images, labels) over a split; ``train`` in the seed's order."""
-        x, y = self._splits[split]
+        x, y = self._of(split)
         size = self.batch_size if batch_size is None else batch_size
         for part in positions(len(y), size, seed if split == "train" else None, samples):
             index = torch.from_numpy(part)
@@ -154,6 +162,11 @@ class ImageTask(Task):
             digest.update(x.numpy().data)
             digest.update(y.numpy().data)
         return digest.hexdigest()
+
+    def _of(self, split: Split) -> tuple[Tensor, Tensor]:
+        if split not in self._splits:
+            raise must(f"the {split} split", "have images", "none", f"add a folder {split}/")
+        return self._splits[split]
 
     def _normalised(self, x: Tensor) -> Tensor:
         return x.to(torch.float32).sub_(self._mean).div_(self._std)
