@@ -18,10 +18,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2
@@ -39,6 +38,9 @@ from nas.memo import Memoized
 from nas.proposal import Measurement, Trial
 from nas.registry import create
 from nas.rng import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 BATCH = 100
 PROPOSALS = 5_000
@@ -105,7 +107,9 @@ class Cells(Problem):
 
 
 class Draw(Sampling):
-    def _do(self, problem: Any, n_samples: int, *args: Any, random_state: Any = None, **kwargs: Any) -> Any:
+    """Random cells."""
+
+    def _do(self, _problem: Any, n_samples: int, *_: Any, random_state: Any = None, **__: Any) -> Any:
         return _column([tuple(row) for row in random_state.integers(OPS, size=(n_samples, EDGES)).tolist()])
 
 
@@ -115,7 +119,7 @@ class Mix(Crossover):
     def __init__(self) -> None:
         super().__init__(2, 2, prob=0.9)
 
-    def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **kwargs: Any) -> Any:  # noqa: N803
+    def _do(self, _problem: Any, X: Any, *_: Any, random_state: Any = None, **__: Any) -> Any:  # noqa: N803
         out = np.empty_like(X)
         first = random_state.random((X.shape[1], EDGES)) < 0.5
         for k, own in enumerate(first.tolist()):
@@ -128,7 +132,7 @@ class Mix(Crossover):
 class Step(Mutation):
     """One option of each changes, as ours."""
 
-    def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **kwargs: Any) -> Any:  # noqa: N803
+    def _do(self, _problem: Any, X: Any, *_: Any, random_state: Any = None, **__: Any) -> Any:  # noqa: N803
         edges = random_state.integers(EDGES, size=len(X)).tolist()
         shifts = random_state.integers(1, OPS, size=len(X)).tolist()
         moved = []
@@ -138,11 +142,16 @@ class Step(Mutation):
 
 
 class SameCell(ElementwiseDuplicateElimination):
+    """Compares each with each, as the documentation shows."""
+
     def is_equal(self, a: Any, b: Any) -> bool:
+        """Whether two cells are one."""
         return a.X[0] == b.X[0]
 
 
 class SameHash(DuplicateElimination):
+    """Looks cells up in a set."""
+
     def _do(self, pop: Any, other: Any, is_duplicate: Any) -> Any:
         seen = set() if other is None else {b.X[0] for b in other}
         for i, a in enumerate(pop):
@@ -159,7 +168,7 @@ def _column(cells: list[tuple[int, ...]]) -> np.ndarray:
 
 
 def pymoos(duplicates: Callable[[], DuplicateElimination], seed: int) -> Seconds:
-    """pymoo's NSGA-II, asked and told."""
+    """Ask and tell pymoo's NSGA-II."""
     algorithm = NSGA2(
         pop_size=BATCH,
         sampling=Draw(),

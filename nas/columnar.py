@@ -85,16 +85,17 @@ def _header(path: Path, text: bytes, rest: int) -> dict[str, Any]:
     except ValueError:
         raise must(f"{path}: header", "be JSON", text[:40], f"the file is damaged; {_AGAIN}") from None
     if rest != header["bytes"]:
-        raise must(
-            f"{path}: columns", f"take {header['bytes']:,} bytes", rest, f"it is cut short; {_AGAIN}"
-        )
+        raise must(f"{path}: columns", f"take {header['bytes']:,} bytes", rest, f"it is cut short; {_AGAIN}")
     return header
 
 
 def _view(whole: NDArray[Any], start: int, place: Mapping[str, Any]) -> NDArray[Any]:
     dtype, shape = np.dtype(place["dtype"]), tuple(place["shape"])
     first = start + place["offset"]
-    return whole[first : first + dtype.itemsize * int(np.prod(shape))].view(dtype).reshape(shape)
+    seen: NDArray[Any] = (
+        whole[first : first + dtype.itemsize * int(np.prod(shape))].view(dtype).reshape(shape)
+    )
+    return seen
 
 
 def _digest(data: Any) -> bytes:

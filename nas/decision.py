@@ -224,7 +224,7 @@ class Integer(Decision):
             return self.low
         if rng.random() < 0.5:
             near = [v for v in (value - 1, value + 1) if self.low <= v <= self.high]
-            return near[int(rng.random() * len(near))]
+            return int(near[int(rng.random() * len(near))])
         other = self.low + int(rng.random() * (self.high - self.low))
         return other if other < value else other + 1
 

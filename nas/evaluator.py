@@ -95,9 +95,11 @@ class Recall:
         key: under which they were found; None when nothing was.
         claims: keys of the answers that evaluating ``remaining`` will give; another proposal that claims
             one of them in the meantime waits for it.
+        running: mean and number of earlier evaluations of a metric, which ``remaining`` adds one to.
+        expected: known values that evaluating ``remaining`` is to confirm.
     """
 
-    __slots__ = ("claims", "key", "remaining", "values")
+    __slots__ = ("claims", "expected", "key", "remaining", "running", "values")
 
     def __init__(
         self,
@@ -105,19 +107,43 @@ class Recall:
         values: Mapping[str, float] | None = None,
         key: str | None = None,
         claims: frozenset[str] = frozenset(),
+        running: Mapping[str, tuple[float, int]] | None = None,
+        expected: Mapping[str, float] | None = None,
     ) -> None:
         self.remaining = remaining
         self.values = values or {}
         self.key = key
         self.claims = claims
+        self.running = running or {}
+        self.expected = expected or {}
 
     def complete(self, outcome: Outcome | None) -> Outcome:
-        """The whole outcome, from what was known and what was evaluated."""
+        """The whole outcome, from what was known and what was evaluated.
+
+        A running mean is told in place of the last value and noted as ``repeats.<metric>``, the evaluations
+        in it; what was expected is noted as ``known.<metric>``. Such outcomes count as evaluated.
+        """
+        borrowed = frozenset(self.values)
         if outcome is None:
-            return Measurement(dict(self.values), reused=self.key)
-        if isinstance(outcome, Failure) or self.key is None:
+            return Measurement(dict(self.values), reused=self.key, borrowed=borrowed)
+        if isinstance(outcome, Failure):
             return outcome
-        return replace(outcome, values={**self.values, **outcome.values}, reused=self.key)
+        if self.running or self.expected:
+            outcome = self._noted(outcome)
+        elif self.key is not None:
+            outcome = replace(outcome, reused=self.key)
+        if not borrowed:
+            return outcome
+        return replace(outcome, values={**self.values, **outcome.values}, borrowed=borrowed)
+
+    def _noted(self, outcome: Measurement) -> Measurement:
+        values = dict(outcome.values)
+        notes = {**outcome.notes, **{f"known.{m}": value for m, value in self.expected.items()}}
+        for metric, (mean, count) in self.running.items():
+            if metric in values:
+                values[metric] = mean + (values[metric] - mean) / (count + 1)
+                notes[f"repeats.{metric}"] = count + 1
+        return replace(outcome, values=values, notes=notes)
 
 
 @final

@@ -12,6 +12,7 @@ import numpy as np
 from nas.architecture import Architecture, Fixed
 from nas.errors import must, unknown_metric
 from nas.objective import Objective, goals, minimised, violations
+from nas.proposal import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,10 +255,11 @@ class _Collected:
         self.weights: Path | None = None
 
     def add(self, trial: Trial) -> None:
+        borrowed = trial.outcome.borrowed if isinstance(trial.outcome, Measurement) else ()
         for metric, value in trial.values.items():
-            if trial.reused and metric in self.values:
+            if metric in borrowed and metric in self.values:
                 continue
-            if not trial.reused and metric not in self.own:
+            if metric not in borrowed and metric not in self.own:
                 self.own.add(metric)
                 self.values.pop(metric, None)
             self.values.setdefault(metric, {})[trial.proposal.replicate] = value

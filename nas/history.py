@@ -307,6 +307,7 @@ def trial_to_json(trial: Trial) -> dict[str, Any]:
             "seconds": o.seconds,
             "weights": None if o.weights is None else str(o.weights),
             "reused": o.reused,
+            "borrowed": sorted(o.borrowed),
             "notes": dict(o.notes),
         }
     return record
@@ -330,6 +331,7 @@ def trial_from_json(record: Mapping[str, Any], space: Space) -> Trial:
             m["seconds"],
             weights=None if m["weights"] is None else Path(m["weights"]),
             reused=m["reused"],
+            borrowed=frozenset(m["borrowed"]),
             notes=m["notes"],
         )
     return Trial(proposal=proposal, outcome=outcome, **rest)

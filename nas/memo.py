@@ -1,139 +1,111 @@
-"""Functional keys, and the wrapper that gives an answer that is already known."""
+"""The wrapper that gives an answer that is already known."""
 
 from __future__ import annotations
 
 import math
-from hashlib import blake2b
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
-from nas.architecture import Architecture, digest
+from nas import keys
+from nas.architecture import Architecture
 from nas.errors import must
 from nas.evaluator import Evaluator, Recall
-from nas.proposal import Measurement
+from nas.proposal import Measurement, Trial
+from nas.rng import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from nas.proposal import Outcome, Proposal, Trial
-    from nas.space import Graph, Space
+    from nas.keys import Key
+    from nas.proposal import Outcome, Proposal
+    from nas.space import Space
 
-Key: TypeAlias = "Callable[[Space, Architecture], str]"
+POLICIES = ("repeats", "forget", "recheck", "noise")
+"""Settings of the wrapper that a config may give beside those of its key."""
 
-
-def architecture_key(space: Space, architecture: Architecture) -> str:  # noqa: ARG001 - one signature for keys
-    """The architecture's own key: only exact repeats are equal."""
-    return architecture.key
-
-
-def functional_key(space: Space, architecture: Architecture) -> str:
-    """Equal for architectures that compute the same function by the space's graph.
-
-    The symbolic key of the graph where there is one, the architecture's own key elsewhere, and all parts'
-    keys together for a joint space.
-    """
-    if space.parts:
-        return digest({name: functional_key(s, architecture.part(name)) for name, s in space.parts.items()})
-    graph = space.graph(architecture)
-    return architecture.key if graph is None else symbolic_key(graph)
-
-
-KEYS: Mapping[str, Key] = {"functional": functional_key, "architecture": architecture_key}
-
-
-Terms: TypeAlias = tuple[bytes, ...]
-_terms: dict[tuple[str, tuple[Terms, ...]], Terms] = {}
-
-
-def symbolic_key(graph: Graph) -> str:
-    """32 hexadecimal digits of the function that a graph computes.
-
-    The value of a node is a sorted multiset of terms: ``zero`` contributes none and any op of only zeros is
-    zero, ``identity`` passes its input's terms on, ``sum`` unites them, and every other op is one term made
-    of its name and its inputs' values in order. Dead nodes never count.
-
-    Source: the symbolic relative of Gillard et al. 2023 (unified functional hashing) for DAGs; that an op
-    maps zero to zero holds for bias-free convolutions, pooling and normalisation at initialisation. An op
-    whose output is read twice is not told apart from two of it with weights of their own: NAS-Bench-201 has
-    4,930 keys, and 5,260 when they are.
-    """
-    values: list[Terms] = []
-    inputs = 0
-    for op, sources in graph:
-        if op == "sum":
-            values.append(tuple(sorted(t for i in sources for t in values[i])))
-        elif op == "identity":
-            values.append(values[sources[0]])
-        elif op == "zero":
-            values.append(())
-        elif op == "input":
-            values.append(_term(f"input {inputs}", ()))
-            inputs += 1
-        else:
-            read = tuple(values[i] for i in sources)
-            values.append(_term(op, read) if any(read) or not read else ())
-    return (
-        b"".join(values[-1]).hex()
-        if len(values[-1]) == 1
-        else blake2b(b"".join(values[-1]), digest_size=16).hexdigest()
-    )
-
-
-def _term(op: str, inputs: tuple[Terms, ...]) -> Terms:
-    known = _terms.get((op, inputs))
-    if known is None:
-        if len(_terms) > 1_000_000:
-            _terms.clear()
-        text = repr((op, [[t.hex() for t in terms] for terms in inputs]))
-        known = (blake2b(text.encode(), digest_size=16).digest(),)
-        _terms[op, inputs] = known
-    return known
-
-
-_Place: TypeAlias = "tuple[str | Architecture, float, int]"
-"""Functional key or architecture, fidelity and replicate."""
-_NOTHING: Mapping[str, float] = {}
+Question: TypeAlias = tuple[str, float, int]
+"""Metric, fidelity and replicate."""
 
 
 @final
 class Memoized(Evaluator):
-    """An evaluator that is asked once for each answer.
+    """An evaluator that is asked once, or ``repeats`` times, for each answer.
 
     Functional metrics are shared by the functional key, all others by the architecture's own: cells that
     compute the same function differ in latency by up to 4.3× and in parameters by up to 11×. An answer holds
-    for one fidelity and one replicate. Mixtures, gradients, continued trials and chosen samples pass through.
+    for one fidelity and one replicate. Mixtures, gradients, continued trials and chosen samples pass
+    through. The key of an error, which names no function, shares nothing.
 
     Args:
         evaluator: pure.
         space: of the candidates.
-        key: ``functional``, ``architecture``, or a function of space and architecture.
+        key: a name among `nas.keys.KEYS`, or a function of the architecture.
+        repeats: evaluations of a functional metric for one key, at least 1, each in a replicate of its own;
+            each gives the running mean of those so far, and later proposals get the mean of all.
+        forget: chance that what is known for a key is forgotten when it has given an answer, in [0, 1].
+        recheck: share of answers that are evaluated all the same and compared, in [0, 1].
+        noise: difference, in the metric's unit, up to which a re-checked answer agrees.
+        seed: of the chances.
 
     Raises:
-        BadInput: the evaluator trains, so that its answers do not repeat.
+        BadInput: the evaluator trains, so that its answers do not repeat; or a setting is out of its range.
+
+    Source: Gillard et al. 2023 (unified functional hashing), the functional equivalence cache. Deviations:
+    the re-check; a repeat counts as an evaluation of the candidate that it was made for.
     """
 
-    def __init__(self, evaluator: Evaluator, space: Space, key: str | Key = "functional") -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        space: Space,
+        key: str | Key = "functional",
+        *,
+        repeats: int = 1,
+        forget: float = 0.0,
+        recheck: float = 0.0,
+        noise: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         if not evaluator.pure:
             raise must(
                 "memo", "wrap an evaluator that does not train", type(evaluator).__name__, "set memo: off"
             )
-        if isinstance(key, str) and key not in KEYS:
-            raise must("memo.key", f"be one of {', '.join(KEYS)}", key)
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            raise must("memo.repeats", "be a whole number of at least 1", repeats)
+        for name, chance in (("forget", forget), ("recheck", recheck)):
+            if not 0.0 <= chance <= 1.0:
+                raise must(f"memo.{name}", "lie in [0, 1]", chance)
+        if not noise >= 0.0:
+            raise must("memo.noise", "be at least 0", noise)
         self._evaluator = evaluator
-        self._space = space
-        self._key = KEYS[key] if isinstance(key, str) else key
-        self._answers: dict[_Place, dict[str, float]] = {}
-        self._seconds: dict[_Place, float] = {}
-        self._functional_keys: dict[Architecture, str] = {}
+        self._key = keys.create(key, space) if isinstance(key, str) else key
+        self._repeats, self._forget, self._recheck, self._noise = repeats, forget, recheck, noise
+        self._seed = seed
+        self._answers: dict[str, dict[Question, tuple[float, int]]] = {}
+        self._seconds: dict[str, float] = {}
+        self._keys: dict[Architecture, str] = {}
+        self._counts = dict.fromkeys(
+            ("reused", "partial_hits", "evaluations", "forgotten", "rechecks", "collisions"), 0
+        )
+        self._seconds_saved = 0.0
         self.metrics, self.functional = evaluator.metrics, evaluator.functional
         self.measured, self.cheap = evaluator.measured, evaluator.cheap
         self.multi_fidelity = evaluator.multi_fidelity
-        self.reused = 0
-        self.seconds_saved = 0.0
 
     @property
     def worker(self) -> Evaluator:
         """The wrapped evaluator."""
         return self._evaluator.worker
+
+    def key(self, architecture: Architecture) -> str:
+        """The key by which functional metrics are shared, computed once for each architecture."""
+        known = self._keys.get(architecture)
+        if known is None:
+            known = self._key(architecture)
+            if known.startswith(keys.ERROR):
+                known = architecture.key
+            self._keys[architecture] = known
+        return known
 
     def recall(self, proposal: Proposal) -> Recall:
         """The known metrics of a proposal, and what is left to ask."""
@@ -145,63 +117,89 @@ class Memoized(Evaluator):
             or proposal.continues is not None
         ):
             return Recall(proposal)
-        shared, own = self._places(a, proposal)
-        of_function = self._answers.get(shared, _NOTHING)
-        of_architecture = self._answers.get(own, _NOTHING)
         values: dict[str, float] = {}
-        missing: list[str] = []
+        missing: dict[str, str] = {}
+        running: dict[str, tuple[float, int]] = {}
+        found = None
         for metric in proposal.metrics:
-            answers = of_function if metric in self.functional else of_architecture
-            if metric in answers:
-                values[metric] = answers[metric]
+            key = self._owner(a, metric)
+            answer = self._answers.get(key, {}).get((metric, proposal.fidelity, proposal.replicate))
+            if answer is None or (metric in self.functional and answer[1] < self._repeats):
+                missing[metric] = key
+                if answer is not None:
+                    running[metric] = answer
             else:
-                missing.append(metric)
-        key = None if not values else shared[0] if self.functional & values.keys() else a.key
-        if not missing:
-            return Recall(None, values, key)
-        rest = proposal if not values else proposal.asking(missing)
-        return Recall(rest, values, key, frozenset(self._claim(a, proposal, m) for m in missing))
+                values[metric] = answer[0]
+                found = key if found is None or metric in self.functional else found
+        if missing:
+            claims = frozenset(
+                f"{k} {m} {proposal.fidelity} {proposal.replicate}" for m, k in missing.items()
+            )
+            earlier = max((count for _, count in running.values()), default=0)
+            remaining = replace(proposal, metrics=tuple(missing), replicate=proposal.replicate + earlier)
+            return Recall(remaining, values, found, claims, running=running)
+        assert found is not None
+        return self._rechecked(proposal, values, found) or Recall(None, values, found)
+
+    def _rechecked(self, proposal: Proposal, values: dict[str, float], key: str) -> Recall | None:
+        """The known answer as a question, for the share of answers that are checked."""
+        number = self._counts["reused"] + self._counts["rechecks"]
+        if not self._recheck or stream(self._seed, "recheck", number, key).random() >= self._recheck:
+            return None
+        return Recall(proposal, claims=_claims(proposal, dict.fromkeys(values, key)), expected=values)
+
+    def _owner(self, architecture: Architecture, metric: str) -> str:
+        return self.key(architecture) if metric in self.functional else architecture.key
 
     def remember(self, trial: Trial) -> None:
-        """Keep the finite values of a measurement under their keys; the first ones stay."""
+        """Keep the finite values of a measurement under their keys, and count."""
         a, outcome = trial.proposal.candidate, trial.outcome
         if not isinstance(a, Architecture) or not isinstance(outcome, Measurement):
             return
-        shared, own = self._places(a, trial.proposal)
-        if outcome.reused is not None:
-            self.reused += 1
-            before = self._seconds.get(shared if outcome.reused == shared[0] else own, 0.0)
-            self.seconds_saved += max(0.0, before - outcome.seconds)
+        if not trial.known:
+            self._counts["evaluations"] += 1
+            self._counts["partial_hits"] += any(note.startswith("repeats.") for note in outcome.notes)
+            self._compare(outcome)
         for metric, value in outcome.values.items():
-            if math.isfinite(value):
-                place = shared if metric in self.functional else own
-                if place not in self._answers:
-                    self._answers[place], self._seconds[place] = {}, outcome.seconds
-                self._answers[place].setdefault(metric, value)
+            if math.isfinite(value) and metric not in outcome.borrowed:
+                self._keep(a, metric, value, trial)
+        if outcome.reused is not None:
+            self._hit(outcome, outcome.reused)
 
-    def _places(self, a: Architecture, proposal: Proposal) -> tuple[tuple[str, float, int], _Place]:
-        """Where answers for the function, and for the architecture alone, are kept."""
-        fidelity, replicate = proposal.fidelity, proposal.replicate
-        return (self.key(a), fidelity, replicate), (a, fidelity, replicate)
+    def _keep(self, a: Architecture, metric: str, value: float, trial: Trial) -> None:
+        assert isinstance(trial.outcome, Measurement)
+        key = self._owner(a, metric)
+        question = (metric, trial.proposal.fidelity, trial.proposal.replicate)
+        known = self._answers.setdefault(key, {})
+        count = trial.outcome.notes.get(f"repeats.{metric}")
+        if count is not None:
+            known[question] = (value, int(count))
+        elif question not in known:
+            known[question] = (value, 1)
+        self._seconds.setdefault(key, trial.outcome.seconds)
 
-    def _claim(self, a: Architecture, proposal: Proposal, metric: str) -> str:
-        key = self.key(a) if metric in self.functional else a.key
-        return f"{key} {metric} {proposal.fidelity} {proposal.replicate}"
+    def _hit(self, outcome: Measurement, key: str) -> None:
+        number = self._counts["reused"]
+        self._counts["reused"] += 1
+        self._seconds_saved += max(0.0, self._seconds.get(key, 0.0) - outcome.seconds)
+        if self._forget and stream(self._seed, "forget", number).random() < self._forget:
+            self._counts["forgotten"] += self._answers.pop(key, None) is not None
 
-    def key(self, architecture: Architecture) -> str:
-        """The functional key, computed once for each architecture."""
-        known = self._functional_keys.get(architecture)
-        if known is None:
-            known = self._functional_keys[architecture] = self._key(self._space, architecture)
-        return known
+    def _compare(self, outcome: Measurement) -> None:
+        """Count a re-check, and a collision when any value is further off than noise."""
+        off = [
+            abs(outcome.values[note.removeprefix("known.")] - known) > self._noise
+            for note, known in outcome.notes.items()
+            if note.startswith("known.")
+        ]
+        self._counts["rechecks"] += bool(off)
+        self._counts["collisions"] += any(off)
 
     def evaluate(self, proposals: Sequence[Proposal], *, seed: int) -> list[Outcome]:
         """Answer from memory where possible, else ask the wrapped evaluator; outside a study."""
         return [self._one(proposal, seed) for proposal in proposals]
 
     def _one(self, proposal: Proposal, seed: int) -> Outcome:
-        from nas.proposal import Trial
-
         known = self.recall(proposal)
         asked = None
         if known.remaining is not None:
@@ -211,6 +209,16 @@ class Memoized(Evaluator):
         return outcome
 
     def statistics(self) -> dict[str, Any]:
-        """Trials answered from memory, in part at least, the seconds that saved, and answers in memory."""
-        answers = sum(map(len, self._answers.values()))
-        return {"reused": self.reused, "seconds_saved": self.seconds_saved, "answers": answers}
+        """What the memory has done so far.
+
+        ``reused`` answers, wholly or for some of their metrics; ``partial_hits``: evaluations that went into
+        the mean of a known key; ``evaluations`` in all; ``seconds_saved``, ``forgotten`` keys, ``rechecks``
+        and the ``collisions`` that they found, and the ``answers`` that are kept.
+        """
+        answers = sum(len(known) for known in self._answers.values())
+        return {**self._counts, "seconds_saved": self._seconds_saved, "answers": answers}
+
+
+def _claims(proposal: Proposal, keys_of: Mapping[str, str]) -> frozenset[str]:
+    """What evaluating metrics of a proposal will answer, by metric and its key."""
+    return frozenset(f"{k} {m} {proposal.fidelity} {proposal.replicate}" for m, k in keys_of.items())

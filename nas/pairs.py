@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nas import registry
+from nas.errors import BadInput
 from nas.objective import parse_objectives
 from nas.rng import stream
 from nas.strategy import check_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from nas.space import Space
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "hyper": {"model": "torch.nn:Flatten", "only": ["optimizer", "lr", "weight_decay", "batch_size"]},
@@ -20,29 +23,39 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def pairs() -> list[dict[str, str]]:
-    """A row for each strategy and space: ``yes``, ``one objective``, ``several`` or ``no``; and why."""
-    one, several = parse_objectives("max accuracy"), parse_objectives("max accuracy, min params")
-    rows = []
-    for space_name in registry.names("space"):
-        space = example_space(space_name)
-        probe = space.sample(stream(0, "probe"))
-        for name in registry.names("strategy"):
-            reasons = []
-            for objectives in (one, several):
-                strategy = registry.create(
-                    "strategy", name, {"space": space, "objectives": objectives, "known": None}
-                )
-                reasons.append(check_pair(strategy, name, space, probe, objectives))
-            works = {(True, True): "yes", (True, False): "one objective", (False, True): "several"}
-            rows.append(
-                {
-                    "strategy": name,
-                    "space": space_name,
-                    "works": works.get((reasons[0] is None, reasons[1] is None), "no"),
-                    "reason": next((r for r in reasons if r), ""),
-                }
-            )
-    return rows
+    """A row for each strategy and space: ``yes``, ``one`` or ``several`` objectives, ``no``; and why not."""
+    return [
+        {"strategy": strategy, "space": space, "works": works, "reason": reason}
+        for space in registry.names("space")
+        for strategy, works, reason in _with_space(space)
+    ]
+
+
+def _with_space(name: str) -> Iterator[tuple[str, str, str]]:
+    """Each strategy on a space: its name, whether it works, and the reason where it does not."""
+    strategies = registry.names("strategy")
+    try:
+        space = example_space(name)
+    except BadInput as error:  # it needs settings or data that are not here
+        yield from ((strategy, "no", f"{name}: {error}") for strategy in strategies)
+        return
+    for strategy in strategies:
+        one, several = (
+            _reason(strategy, space, text) for text in ("max accuracy", "max accuracy, min params")
+        )
+        works = {(True, True): "yes", (True, False): "one", (False, True): "several", (False, False): "no"}
+        yield strategy, works[one is None, several is None], one or several or ""
+
+
+def _reason(name: str, space: Space, text: str) -> str | None:
+    """Why a strategy cannot search a space for these objectives; None when it can."""
+    objectives = parse_objectives(text)
+    offers = {"space": space, "objectives": objectives, "known": None}
+    try:
+        strategy = registry.create("strategy", name, offers)
+    except BadInput as error:
+        return f"{name}: {error}"
+    return check_pair(strategy, name, space, space.sample(stream(0, "probe")), objectives)
 
 
 def example_space(spec: str | Mapping[str, Any], offers: Mapping[str, Any] | None = None) -> Any:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from nas import executor as executors
-from nas import registry
+from nas import keys, registry
 from nas.architecture import Architecture, Fixed
 from nas.attainable import check_attainable
 from nas.errors import BadInput, Incompatible, must, unknown, unknown_metric
 from nas.evaluator import Combined, Evaluator, FunctionEvaluator, Known, Trainer, seeded_module
-from nas.memo import KEYS, Memoized
+from nas.keys import KEYS
+from nas.memo import POLICIES, Memoized
 from nas.objective import Objective, parse_objectives
 from nas.proposal import Proposal
 from nas.rng import stream
@@ -47,7 +48,8 @@ class Search:
         evaluators: in order of precedence; objectives that they do not cover get the default evaluator of
             the metric.
         strategy: who proposes.
-        memo: ``functional``, ``architecture`` or ``off``: which answers are shared.
+        memo: which answers are shared: ``off``, a name among `nas.keys.KEYS`, or ``{key: numeric, …}`` with
+            settings of that key and of `Memoized`.
         baseline: choices of an architecture, ``{factory: "package:name"}`` of a trained module, or None.
         executor: where evaluations run.
         batch: trials told together; None tells each as it ends.
@@ -90,15 +92,15 @@ class Parts:
         self.search = search
         self.folder = folder
         self.objectives: tuple[Objective, ...] = _at("objectives", parse_objectives, search.objectives)
-        self._offers: dict[str, Any] = {"objectives": self.objectives, "folder": folder}
+        self.offers: dict[str, Any] = {"objectives": self.objectives, "folder": folder}
         self.target = self._made("target", "target", search.target)
         self.task: Task | None = self._task()
         self.space: Space = _at("space", self._space, search.space)
-        self._offers["space"] = self.space
+        self.offers["space"] = self.space
         probe = _at("space", self._probe, search.seed)
         self.evaluators = self._evaluators()
         self.evaluator = self.evaluators[0] if len(self.evaluators) == 1 else Combined(self.evaluators)
-        self._offers["known"] = Known(self.evaluator, search.seed)
+        self.offers["known"] = Known(self.evaluator, search.seed)
         self.strategy: Strategy = self._made("strategy", "strategy", search.strategy)
         reason = check_pair(self.strategy, _label(search.strategy), self.space, probe, self.objectives)
         if reason is not None:
@@ -132,7 +134,7 @@ class Parts:
             Infeasible: with the nearest value found.
         """
         rng = stream(self.search.seed, "attainable")
-        check_attainable(self.space, self.objectives, self._offers["known"], rng)
+        check_attainable(self.space, self.objectives, self.offers["known"], rng)
 
     def exporters(self, formats: Sequence[str]) -> list[Callable[..., list[Path]]]:
         """The exporters of these formats.
@@ -156,19 +158,19 @@ class Parts:
         raise must("evaluators", "hold one that keeps weights", "none", "use {name: training}")
 
     def _made(self, kind: str, where: str, spec: object) -> Any:
-        made = _at(where, lambda s: registry.create(kind, s, self._offers, folder=self.search.folder), spec)
+        made = _at(where, lambda s: registry.create(kind, s, self.offers, folder=self.search.folder), spec)
         if not isinstance(made, CONTRACTS[kind]):
             raise must(where, f"be a nas.{CONTRACTS[kind].__name__}", made)
         return made
 
     def _task(self) -> Task | None:
         """The task; none where nothing but the user's own functions and evaluators is to measure."""
-        self._offers["target"] = self.target
+        self.offers["target"] = self.target
         evaluators = self.search.evaluators
         own = bool(evaluators) and not any(isinstance(e, str | Mapping | type) for e in evaluators)
         needed = self.search.task is not None or not own
         task = self._made("task", "task", self.search.task or "digits") if needed else None
-        self._offers["task"] = task
+        self.offers["task"] = task
         return task
 
     def _space(self, spec: object) -> Space:
@@ -180,7 +182,7 @@ class Parts:
                 raise must("space.join", "name each space once", [_label(s) for s in spec["join"]])
             joined: Space = registry.create("space", {"name": "join", "parts": parts})
             return joined
-        space: Space = registry.create("space", spec, self._offers, folder=self.search.folder)
+        space: Space = registry.create("space", spec, self.offers, folder=self.search.folder)
         if not isinstance(space, Space):
             raise must("it", "be a nas.Space", space)
         return space
@@ -231,13 +233,19 @@ class Parts:
         memo = self.search.memo
         if memo in ("off", None) or not self.evaluator.pure:
             return self.evaluator
-        if isinstance(memo, Mapping):
-            offers = {"evaluator": self.evaluator, "space": self.space}
-            memoized: Evaluator = _at("memo", lambda m: registry.call(Memoized, "memo", m, offers), memo)
-            return memoized
         if isinstance(memo, str) and memo not in KEYS:
             raise unknown("memo", memo, [*KEYS, "off"]).at("memo")
-        return Memoized(self.evaluator, self.space, memo)
+        return _at("memo", self._memo, dict(memo) if isinstance(memo, Mapping) else {"key": memo})
+
+    def _memo(self, settings: dict[str, Any]) -> Memoized:
+        """The wrapper; what are no settings of its own are those of the key."""
+        policies = {name: settings.pop(name) for name in POLICIES if name in settings}
+        key = settings.pop("key", "functional")
+        if isinstance(key, str):
+            key = keys.create(key, self.space, self.task, **settings)
+        elif settings:
+            raise unknown("setting of memo", next(iter(settings)), POLICIES)
+        return Memoized(self.evaluator, self.space, key, seed=self.search.seed, **policies)
 
     def _baseline(self, given: Any) -> Architecture | Fixed | None:
         if given is None:

@@ -101,6 +101,7 @@ class Measurement:
         vectors: arrays told to the strategy and not stored, such as per-sample losses.
         weights: file of the trained weights.
         reused: key under which (some of) the values were already known; None for a fresh evaluation.
+        borrowed: names of those values.
         notes: further JSON scalars worth keeping, such as spreads.
     """
 
@@ -110,6 +111,7 @@ class Measurement:
     vectors: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     weights: Path | None = None
     reused: str | None = None
+    borrowed: frozenset[str] = frozenset()
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -179,8 +181,14 @@ class Trial:
 
     @property
     def reused(self) -> bool:
-        """Whether the answer came from an earlier evaluation."""
+        """Whether the answer, or a part of it, came from an earlier evaluation."""
         return isinstance(self.outcome, Measurement) and self.outcome.reused is not None
+
+    @property
+    def known(self) -> bool:
+        """Whether the whole answer came from earlier evaluations, so that nothing was evaluated."""
+        o = self.outcome
+        return isinstance(o, Measurement) and o.reused is not None and o.borrowed >= o.values.keys()
 
     @property
     def complete(self) -> bool:

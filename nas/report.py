@@ -1,4 +1,4 @@
-"""Plots of a run as files: the front, and the hypervolume over evaluations."""
+"""Plots of a run as files: the front, and the hypervolume over trials."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from nas.architecture import Architecture
 from nas.front import box, feasible, hypervolume, members, nondominated
 from nas.objective import Objective, goals, minimised
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from nas.front import Front
+    from nas.front import Front, Member
     from nas.proposal import Trial
 
-INK, PALE, ACCENT, MARK = "#1f2933", "#b8c2cc", "#0b69a3", "#d64545"
+INK, PALE, ACCENT, MARK = "#1f2933", "#9aa5b1", "#0b69a3", "#d64545"
+UNITS: Mapping[str, str] = {"ms": "ms", "mj": "mJ", "bytes": "bytes", "mb": "MB", "seconds": "s"}
+"""What the last part of a metric's name says of its unit."""
+LOG_SPAN = 20.0
+"""Positive values that differ by more than this factor are drawn on a log axis."""
 
 
 def plot_front(front: Front, path: Path) -> Path:
-    """Every measured architecture and the front, one panel for each pair of objectives.
+    """Every feasible architecture and the front, one panel for each pair of objectives.
 
     Returns:
         The PNG that was written.
@@ -29,42 +35,55 @@ def plot_front(front: Front, path: Path) -> Path:
     Raises:
         BadInput: nothing feasible was measured.
     """
+    front.best()
     dimensions = goals(front.objectives)
     if len(dimensions) == 1:
         return plot_single(front, path)
     pairs = [(i, j) for i in range(len(dimensions)) for j in range(i + 1, len(dimensions))]
-    figure = Figure(figsize=(5.2 * len(pairs), 4.4), layout="constrained")
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = Figure(figsize=(max(6.0, 5.0 * columns), 4.4 * rows), layout="constrained")
     for position, (i, j) in enumerate(pairs):
-        axes = figure.add_subplot(1, len(pairs), position + 1)
+        axes = figure.add_subplot(rows, columns, position + 1)
         _panel(axes, front, dimensions[j], dimensions[i])
-    figure.axes[0].legend(frameon=False, fontsize=8, loc="best")
-    figure.savefig(path, dpi=130)
-    return path
+        if len(dimensions) == 2:
+            _staircase(axes, front, dimensions[j], dimensions[i])
+    return _saved(figure, path)
 
 
 def plot_single(front: Front, path: Path) -> Path:
-    """Values in the order of measuring, for a search with one objective."""
+    """Values in the order of measuring, for a search with one objective.
+
+    Raises:
+        BadInput: nothing feasible was measured.
+    """
+    front.best()
     (objective,) = goals(front.objectives)
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    values = [m.values[objective.metric] for m in front.candidates]
+    values = _column(front.candidates, objective.metric)
     best = (np.maximum if objective.goal == "max" else np.minimum).accumulate(values)
-    axes.plot(range(1, len(values) + 1), values, ".", color=PALE, label="architectures")
-    axes.step(range(1, len(values) + 1), best, where="post", color=ACCENT, label="best so far")
-    _decorate(axes, "architecture measured", objective.metric)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=130)
-    return path
+    count = range(1, len(values) + 1)
+    axes.plot(count, values, ".", color=PALE, label=f"feasible ({len(values)})")
+    axes.step(count, best, where="post", color=ACCENT, label="best so far")
+    if front.baseline is not None and objective.metric in front.baseline.values:
+        axes.axhline(front.baseline.values[objective.metric], color=MARK, lw=1, ls=":", label="baseline")
+    _scale(axes, "y", values)
+    _bound(axes, front, objective, "y")
+    _decorate(axes, "architectures in the order of measuring", label(objective.metric))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _saved(figure, path)
 
 
 def plot_hypervolume(trials: Sequence[Trial], objectives: Sequence[Objective], path: Path) -> Path:
-    """Hypervolume of the front after each full-fidelity evaluation."""
+    """Hypervolume of the front after each trial of the search."""
     counts, volumes = hypervolume_history(trials, objectives)
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.step(counts, volumes, where="post", color=ACCENT)
     axes.set_ylim(bottom=0)
-    _decorate(axes, "trials", "hypervolume (share of the box of all found)")
+    _decorate(axes, "trials", "hypervolume (share of the box of all measured)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=130)
     return path
 
@@ -72,51 +91,88 @@ def plot_hypervolume(trials: Sequence[Trial], objectives: Sequence[Objective], p
 def hypervolume_history(
     trials: Sequence[Trial], objectives: Sequence[Objective]
 ) -> tuple[list[int], list[float]]:
-    """Numbers of trials at which the front changed, and its hypervolume in the box of the whole run."""
+    """Numbers of search trials at which the front grew, and its hypervolume in the box of the whole run.
+
+    Each architecture counts with what is known of it at the end. The first number is 0, the last one that
+    of all search trials.
+    """
     baseline = next((dict(t.values) for t in trials if t.role == "baseline"), None)
-    found = feasible([m for m in members(trials) if m.trial >= 0], objectives, baseline)
+    everything = [m for m in members(trials) if isinstance(m.candidate, Architecture)]
+    found = feasible(everything, objectives, baseline)
+    searched = [t.number for t in trials if t.role == "search"]
+    place = {number: i + 1 for i, number in enumerate(searched)}
+    counts, volumes = [0], [0.0]
     if not found:
-        return [0], [0.0]
+        return [0, len(searched)], [0.0, 0.0]
     points = minimised([m.values for m in found], objectives)
     low, high = box(points)
     scaled = (points - low) / (high - low)
-    counts, volumes = [0], [0.0]
     kept = np.empty((0, scaled.shape[1]))
     for member, point in zip(found, scaled, strict=True):
         if (kept <= point).all(axis=1).any():
             continue
         kept = np.vstack([kept, point])
         kept = kept[nondominated(kept)]
-        counts.append(member.trial + 1)
+        counts.append(place.get(member.trial, 0))
         volumes.append(hypervolume(kept))
-    counts.append(len(trials))
-    volumes.append(volumes[-1])
-    return counts, volumes
+    return [*counts, len(searched)], [*volumes, volumes[-1]]
+
+
+def label(metric: str) -> str:
+    """A metric's name with its unit, as an axis shows it."""
+    name, _, last = metric.rpartition("_")
+    return f"{name.replace('_', ' ')} ({UNITS[last]})" if name and last in UNITS else metric.replace("_", " ")
 
 
 def _panel(axes: Any, front: Front, x: Objective, y: Objective) -> None:
-    def column(items: Any, metric: str) -> list[float]:
-        return [m.values[metric] for m in items]
-
     axes.plot(
-        column(front.candidates, x.metric), column(front.candidates, y.metric), ".", color=PALE,
-        label=f"measured ({len(front.candidates)})",
+        _column(front.candidates, x.metric), _column(front.candidates, y.metric), ".", color=PALE,
+        label=f"feasible ({len(front.candidates)})",
     )  # fmt: skip
     axes.plot(
-        column(front, x.metric), column(front, y.metric), "o", color=ACCENT, markersize=5,
+        _column(front, x.metric), _column(front, y.metric), "o", color=ACCENT, markersize=5,
         label=f"front ({len(front)})",
     )  # fmt: skip
     if front.baseline is not None and {x.metric, y.metric} <= set(front.baseline.values):
         mark = front.baseline.values
         axes.plot(mark[x.metric], mark[y.metric], "*", color=MARK, markersize=12, label="baseline")
-    for objective, line in ((x, axes.axvline), (y, axes.axhline)):
-        if objective.bound is not None:
-            reference = front.baseline.values.get(objective.metric) if front.baseline else None
-            line(objective.bound.value(reference), color=MARK, linewidth=0.8, linestyle="--")
-    values = column(front.candidates, x.metric)
-    if values and min(values) > 0 and max(values) > 20 * min(values):
-        axes.set_xscale("log")
-    _decorate(axes, x.metric, y.metric)
+    for objective, side in ((x, "x"), (y, "y")):
+        _scale(axes, side, _column(front.candidates, objective.metric))
+        _bound(axes, front, objective, side)
+    _decorate(axes, label(x.metric), label(y.metric))
+
+
+def _staircase(axes: Any, front: Front, x: Objective, y: Objective) -> None:
+    """The border of what the front dominates."""
+    across, up = _column(front, x.metric), _column(front, y.metric)
+    order = np.argsort(across, kind="stable")
+    # Left of each member lies what only the member before it reaches, or what none does.
+    where = "post" if x.goal == "min" else "pre"
+    axes.step(np.array(across)[order], np.array(up)[order], where=where, color=ACCENT, lw=1, alpha=0.5)
+
+
+def _scale(axes: Any, side: str, values: Sequence[float]) -> None:
+    """A log axis where values span orders of magnitude; never for fractions such as accuracy."""
+    if min(values) > 0 and max(values) > max(1.0, LOG_SPAN * min(values)):
+        getattr(axes, f"set_{side}scale")("log")
+
+
+def _bound(axes: Any, front: Front, objective: Objective, side: str) -> None:
+    """A line at the objective's bound, unless it is so far off that it would press all points together."""
+    if objective.bound is None:
+        return
+    reference = front.baseline.values.get(objective.metric) if front.baseline else None
+    value = objective.bound.value(reference)
+    low, high = sorted(getattr(axes, f"get_{side}lim")())
+    logarithmic = getattr(axes, f"get_{side}scale")() == "log"
+    near = low / 3 <= value <= high * 3 if logarithmic else abs(value - (low + high) / 2) <= high - low
+    if near:
+        line = axes.axvline if side == "x" else axes.axhline
+        line(value, color=MARK, lw=1, ls="--", label=f"{label(objective.metric)} {objective.bound}")
+
+
+def _column(items: Iterable[Member], metric: str) -> list[float]:
+    return [m.values[metric] for m in items]
 
 
 def _decorate(axes: Any, x: str, y: str) -> None:
@@ -125,3 +181,17 @@ def _decorate(axes: Any, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e4e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    """Write a figure with one legend above its panels."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(text, handle)
+    columns = 3 if figure.get_figwidth() < 8 else 6
+    figure.legend(
+        entries.values(), entries.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=9
+    )
+    figure.savefig(path, dpi=130)
+    return path

@@ -127,6 +127,12 @@ class Space(ABC):
 
     @final
     @cached_property
+    def switches(self) -> frozenset[str]:
+        """Names of the decisions that conditions refer to: a change of any other switches nothing."""
+        return frozenset(c.name for leaf in self.leaves for c in leaf.conditions)
+
+    @final
+    @cached_property
     def _conditional(self) -> bool:
         return any(leaf.conditions for leaf in self.leaves)
 

@@ -13,7 +13,7 @@ from nas.errors import RunFailed, StorageError, must, unknown_metric
 from nas.executor import Executor, Here, Report
 from nas.front import Front, Member
 from nas.history import History, MemoryHistory
-from nas.proposal import Failure, Proposal, Role, Trial
+from nas.proposal import Failure, Measurement, Proposal, Role, Trial
 from nas.rng import stream
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Budget:
 
     Args:
         trials: answers told to the strategy, reused and failed ones among them.
-        evaluations: fresh evaluations, in full-fidelity equivalents.
+        evaluations: fresh evaluations, in full-fidelity equivalents; none where an architecture that
+            computes the same function lent a part of the answer.
         seconds: what evaluations report to have taken (simulated for tables).
         wall_seconds: of this and earlier sessions' searching.
         device_seconds: during which a place was busy.
@@ -88,7 +89,8 @@ class Spent:
         self.device_seconds += trial.ended - trial.started
         self.failures += trial.failed
         self.reused += trial.reused
-        if not trial.reused:
+        lent = isinstance(trial.outcome, Measurement) and trial.outcome.reused != trial.proposal.candidate.key
+        if not trial.known and not (trial.reused and lent):
             self.evaluations += trial.proposal.fidelity
 
     def reached(self, budget: Budget) -> str | None:
@@ -170,10 +172,10 @@ class Study:
         self._logs = logs
         self._started = False
         self._next = 0
-        self._known = 0  # trials of the history that the evaluator remembers
+        self._remembered = 0
         self._told = 0
         self._reopened: tuple[int, int] | None = None
-        self._reused_in_a_row = 0
+        self._known_in_a_row = 0
         self._first_failures: list[Failure] | None = []
         self._saved, self._save_from = 0, 0.0
         self._flying: dict[int, _Job] = {}
@@ -285,7 +287,7 @@ class Study:
                 f"the strategy's snapshot was taken after {restored} trials, but only {seen} are stored; "
                 "remove it so that the strategy is told them again"
             )
-        for trial in self.history.trials[self._known :]:
+        for trial in self.history.trials[self._remembered :]:
             self._remember(trial)
         self._next = 1 + max((t.number + t.size - 1 - t.position for t in self.history.trials), default=-1)
         self._reopened = self._unfinished()
@@ -319,7 +321,7 @@ class Study:
 
     def _remember(self, trial: Trial) -> None:
         self.evaluator.remember(trial)
-        self._known += 1
+        self._remembered += 1
 
     def _measure_baseline(self, baseline: Architecture | Fixed) -> None:
         self._measure(Proposal(baseline, self.metrics), "baseline")
@@ -351,7 +353,7 @@ class Study:
 
     def _wanted(self, budget: Budget) -> int:
         """How many proposals to ask for now: whole groups, even where the last one exceeds the budget."""
-        if self._reused_in_a_row >= EXHAUSTED:
+        if self._known_in_a_row >= EXHAUSTED:
             self.ended = f"space exhausted: {EXHAUSTED:,} answers in a row were known"
             return 0
         reached = self.spent.reached(budget)
@@ -491,8 +493,8 @@ class Study:
         for trial in batch:
             if trial.role == "search":
                 self.spent.add(trial)
-            self._reused_in_a_row = self._reused_in_a_row + 1 if trial.reused else 0
-            if trial.role == "search" and not trial.failed and not trial.reused:
+            self._known_in_a_row = self._known_in_a_row + 1 if trial.known else 0
+            if trial.role == "search" and not trial.failed and not trial.known:
                 self._first_failures = None
 
     def _save(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 import numpy as np
 
 from nas import columnar
+from nas.architecture import Architecture
 from nas.errors import must, unknown_metric
 from nas.rng import stream
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nas.architecture import Architecture
     from nas.decision import Value
 
 SUFFIX = ".table"
@@ -77,6 +77,13 @@ class Metric:
     missing: str = ""
 
 
+class _Index(dict[Any, int]):
+    """Rows by the values of their decisions; -1 where there is none."""
+
+    def __missing__(self, values: object) -> int:
+        return -1
+
+
 @final
 class Table:
     """A memory-mapped table, as `Table.open` gives it.
@@ -99,9 +106,7 @@ class Table:
         self.source: Mapping[str, Any] = header["source"]
         self.notes: tuple[str, ...] = tuple(header["notes"])
         self.checksum = checksum
-        self.columns = tuple(
-            Column(c["name"], tuple(c["options"]), c["absent"]) for c in header["columns"]
-        )
+        self.columns = tuple(Column(c["name"], tuple(c["options"]), c["absent"]) for c in header["columns"])
         self.metrics: Mapping[str, Metric] = {
             m["name"]: Metric(**{**m, "runs": tuple(m["runs"]), "fidelities": tuple(m["fidelities"])})
             for m in header["metrics"]
@@ -169,9 +174,9 @@ class Table:
         Raises:
             BadInput: an architecture lacks a decision that all rows have.
         """
-        values, index = self._values_of, self._index
+        values = map(self._values_of, map(Architecture.to_json, architectures))
         try:
-            return np.fromiter((index.get(values(a), -1) for a in architectures), np.int64, len(architectures))
+            return np.fromiter(map(self._index.__getitem__, values), np.int64, len(architectures))
         except KeyError as error:
             remedy = f"{self.name} is a table of another space"
             raise must("an architecture", f"choose {error.args[0]}", "none", remedy) from None
@@ -189,7 +194,9 @@ class Table:
         if outside.any():
             column = int(np.nonzero(outside.any(axis=0))[0][0])
             bounds = f"lie in [{self._lowest[column]}, {self._highest[column]}]"
-            raise must(f"codes of {self.columns[column].name}", bounds, int(given[outside[:, column], column][0]))
+            raise must(
+                f"codes of {self.columns[column].name}", bounds, int(given[outside[:, column], column][0])
+            )
         packed = self._packed(given)
         dense, keys, order = self._places
         if dense is not None:
@@ -199,18 +206,17 @@ class Table:
         return np.where((self.codes[rows] == given).all(axis=1), rows, -1)
 
     @cached_property
-    def _values_of(self) -> Callable[[Any], tuple[Value, ...]]:
-        """What gives an architecture's values as a tuple in the order of the columns."""
+    def _values_of(self) -> Callable[[Any], Any]:
+        """What gives the values of choices as a tuple in the order of the columns."""
         names = [c.name for c in self.columns]
         if len(names) > 1 and not any(c.absent for c in self.columns):
-            pick = itemgetter(*names)
-            return lambda a: pick(a.to_json())
-        return lambda a: tuple(map(a.to_json().get, names))
+            return itemgetter(*names)
+        return lambda choices: tuple(map(choices.get, names))
 
     @cached_property
-    def _index(self) -> dict[tuple[Value, ...], int]:
+    def _index(self) -> _Index:
         columns = [self._decoded(c) for c in self.columns]
-        return {values: row for row, values in enumerate(zip(*columns, strict=True))}
+        return _Index(zip(zip(*columns, strict=True), range(self.size), strict=True))
 
     def _decoded(self, column: Column) -> list[Any]:
         stored = self.column(column.name).tolist()

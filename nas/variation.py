@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nas.architecture import Architecture
 from nas.errors import Infeasible
 from nas.space import ATTEMPTS
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from nas.architecture import Architecture
     from nas.decision import Decision, Value
     from nas.space import Space
 
@@ -26,15 +26,16 @@ def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Arch
     Raises:
         Infeasible: 10,000 mutations were infeasible.
     """
-    changeable = _changeable(space, parent)
-    if not changeable:
+    leaves = [space.by_name[name] for name in parent]
+    if not any(leaf.size > 1 for leaf in leaves):
         return parent
 
     def child() -> Architecture:
-        leaf = changeable[int(rng.random() * len(changeable))]
-        values = parent.to_json()
-        values[leaf.name] = leaf.mutate(values[leaf.name], rng)
-        return space.complete(values, rng)
+        leaf = leaves[int(rng.random() * len(leaves))]
+        if leaf.size <= 1:  # rare: then one among the others
+            changeable = _changeable(space, parent)
+            leaf = changeable[int(rng.random() * len(changeable))]
+        return _changed(space, parent, [leaf], rng)
 
     return _feasible(space, child)
 
@@ -61,11 +62,8 @@ def mutate_each(
 
     def child() -> Architecture:
         drawn = [i for i, u in enumerate(rng.random(len(chances)).tolist()) if u < chances[i]]
-        values = parent.to_json()
-        for i in drawn or [_weighted(chances, rng)]:
-            name = changeable[i].name
-            values[name] = changeable[i].mutate(values[name], rng)
-        return space.complete(values, rng)
+        leaves = [changeable[i] for i in drawn or [_weighted(chances, rng)]]
+        return _changed(space, parent, leaves, rng)
 
     return _feasible(space, child)
 
@@ -80,16 +78,17 @@ def crossover(
     Raises:
         Infeasible: 10,000 children were infeasible.
     """
+    hers, his = mother.to_json(), father.to_json()
 
     def child() -> Architecture:
         values: dict[str, Value] = {}
-        for leaf in space.leaves:
-            first, second = (mother, father) if rng.random() < 0.5 else (father, mother)
+        for leaf, u in zip(space.leaves, rng.random(len(space.leaves)).tolist(), strict=True):
+            first, second = (hers, his) if u < 0.5 else (his, hers)
             if leaf.name in first:
                 values[leaf.name] = first[leaf.name]
             elif leaf.name in second:
                 values[leaf.name] = second[leaf.name]
-        return space.complete(values, rng)
+        return space.complete(values, rng) if space.switches else Architecture(values)
 
     return _feasible(space, child)
 
@@ -113,6 +112,18 @@ def neighbours(
 def _changeable(space: Space, architecture: Architecture) -> list[Decision]:
     """The active decisions with more than one value."""
     return [leaf for leaf in map(space.by_name.__getitem__, architecture) if leaf.size > 1]
+
+
+def _changed(
+    space: Space, parent: Architecture, leaves: list[Decision], rng: np.random.Generator
+) -> Architecture:
+    """The parent with other values of these decisions, and what they switch on drawn."""
+    values = parent.to_json()
+    for leaf in leaves:
+        values[leaf.name] = leaf.mutate(values[leaf.name], rng)
+    if space.switches.isdisjoint(leaf.name for leaf in leaves):
+        return Architecture(values)
+    return space.complete(values, rng)
 
 
 def _weighted(weights: list[float], rng: np.random.Generator) -> int:

@@ -103,9 +103,11 @@ def test_commands_and_options_exist(line):
 
     from nas.cli import app
 
-    commands = typer.main.get_command(app).commands
-    assert words[1] in commands
-    commands[words[1]].make_context(words[1], words[2:])
+    command, rest = typer.main.get_command(app), words[1:]
+    while commands := getattr(command, "commands", None):
+        assert rest[0] in commands
+        command, rest = commands[rest[0]], rest[1:]
+    command.make_context(words[1], rest)
     for word in words:
         if word.startswith("search_configs/"):
             assert (ROOT / word).is_file()
@@ -146,6 +148,14 @@ def test_the_design_names_every_room_and_no_other():
     described = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")}
     there = {p.name for p in (ROOT / "nas").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
     assert described == there - {"__init__.py", "__main__.py"}
+
+
+def test_the_design_draws_the_order_that_is_enforced():
+    from test_house import CHAIN, ROOMS
+
+    (drawn,) = re.findall(r"^```\n(errors rng .*?)^```$", DESIGN, re.M | re.S)
+    existing = [[r for r in step.split() if r in ROOMS or r == "|"] for step in CHAIN.split("→")]
+    assert [step.split() for step in drawn.split("→")] == [step for step in existing if step]
 
 
 def test_the_design_names_every_command_and_no_other():

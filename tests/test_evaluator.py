@@ -190,7 +190,8 @@ def test_recall_completes_what_was_evaluated():
     nothing = Recall(_ask("x"))
     assert nothing.complete(Measurement({"x": 1.0})) == Measurement({"x": 1.0})
     everything = Recall(None, {"x": 1.0}, key="k")
-    assert everything.complete(None) == Measurement({"x": 1.0}, reused="k")
+    assert everything.complete(None) == Measurement({"x": 1.0}, reused="k", borrowed=frozenset("x"))
     some = Recall(_ask("y"), {"x": 1.0}, key="k")
-    assert some.complete(Measurement({"y": 2.0}, 3.0)) == Measurement({"x": 1.0, "y": 2.0}, 3.0, reused="k")
+    whole = Measurement({"x": 1.0, "y": 2.0}, 3.0, reused="k", borrowed=frozenset("x"))
+    assert some.complete(Measurement({"y": 2.0}, 3.0)) == whole
     assert some.complete(Failure("error", "broken")) == Failure("error", "broken")

@@ -172,7 +172,10 @@ def test_a_baseline_of_the_space_can_be_a_member():
 def borrowed(number, candidate, role="search", **values):
     """A trial whose accuracy came from elsewhere."""
     return Trial(
-        number, Proposal(candidate, tuple(values)), Measurement(values, reused="elsewhere"), role=role
+        number,
+        Proposal(candidate, tuple(values)),
+        Measurement(values, reused="elsewhere", borrowed=frozenset(values)),
+        role=role,
     )
 
 

@@ -110,6 +110,7 @@ outcomes = st.one_of(
         st.floats(0, 1e9),
         weights=st.none() | st.just(Path("weights/a.pt")),
         reused=st.none() | texts,
+        borrowed=st.frozensets(st.sampled_from(["accuracy", "params"])),
         notes=st.dictionaries(texts, st.none() | st.integers() | texts | st.booleans(), max_size=2),
     ),
     st.builds(
@@ -396,7 +397,15 @@ def golden_trials():
     low = golden(2)
     return [
         golden(0, role="baseline"),
-        replace(golden(1), outcome=replace(golden(1).outcome, reused="ab12", weights=Path("weights/a.pt"))),
+        replace(
+            golden(1),
+            outcome=replace(
+                golden(1).outcome,
+                reused="ab12",
+                borrowed=frozenset({"accuracy"}),
+                weights=Path("weights/a.pt"),
+            ),
+        ),
         replace(low, proposal=replace(low.proposal, fidelity=0.25, replicate=2, continues=1)),
         replace(golden(3), outcome=Failure("diverged", "loss became nan", 0.5)),
         replace(golden(4), outcome=Measurement({"accuracy": math.nan, "params": 3.0})),

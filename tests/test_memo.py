@@ -1,4 +1,4 @@
-"""Which architectures share which answers, and the wrapper that gives them."""
+"""The wrapper that gives known answers, and its policies."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from collections import defaultdict
 from dataclasses import replace
 
 import pytest
-from toys import plain_space, trial
+from toys import trial
 
-from nas import Categorical, Mixture
+from nas import Budget, Categorical, Mixture, Study, keys, parse_objectives
 from nas.errors import BadInput
 from nas.evaluator import Evaluator
-from nas.memo import Memoized, architecture_key, functional_key, symbolic_key
-from nas.proposal import Failure, Measurement, Proposal
-from nas.space import Graph
-from nas.spaces.hyper import HyperSpace
-from nas.spaces.join import Join
+from nas.memo import Memoized
+from nas.proposal import Failure, Measurement, Proposal, Trial
+from nas.registry import create
 from nas.spaces.nasbench201 import NasBench201Space
 from nas.testing.problems import ToySpace
 
 CELLS = NasBench201Space()
 TEXT = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
+KEY = keys.create("functional", CELLS)
 
 
 def cell(*ops):
@@ -28,87 +27,16 @@ def cell(*ops):
     return CELLS.from_string(TEXT.format(*(short[op] for op in ops)))
 
 
-def key(*ops):
-    return functional_key(CELLS, cell(*ops))
-
-
-def graph(*nodes):
-    return symbolic_key(Graph([("input", ()), *nodes]))
-
-
-# --- the key ------------------------------------------------------------------------------------------
-
-
-def test_the_cells_of_nasbench201_have_4930_keys():
-    assert len({functional_key(CELLS, a) for a in CELLS.enumerate()}) == 4930
-
-
-def test_zeros_contribute_nothing_and_stay_zero():
-    assert graph(("zero", ()), ("conv", (0,)), ("sum", (1, 2))) == graph(("conv", (0,)))
-    assert graph(("zero", ()), ("conv", (1,))) == graph(("zero", ())) == graph(("zero", ()), ("pool", (1,)))
-    assert graph(("zero", ()), ("sum", (1, 1))) == graph(("zero", ()))
-    assert graph(("zero", ())) != graph(("identity", (0,)))
-
-
-def test_identities_pass_on_and_sums_commute_and_associate():
-    assert graph(("identity", (0,)), ("conv", (1,))) == graph(("conv", (0,)))
-    one, other = ("conv", (0,)), ("pool", (0,))
-    assert graph(one, other, ("sum", (1, 2))) == graph(other, one, ("sum", (1, 2)))
-    assert graph(one, other, ("sum", (0, 1)), ("sum", (2, 3))) == graph(one, other, ("sum", (0, 1, 2)))
-    assert graph(("sum", (0, 0))) != graph(("identity", (0,)))  # twice the input
-
-
-def test_dead_branches_and_the_order_of_nodes_do_not_count():
-    assert graph(("conv", (0,)), ("pool", (0,)), ("conv", (2,))) == graph(("pool", (0,)), ("conv", (1,)))
-
-
-def test_names_depths_and_the_order_of_inputs_count():
-    assert graph(("conv", (0,))) != graph(("pool", (0,)))
-    assert graph(("conv", (0,))) != graph(("conv", (0,)), ("conv", (1,)))
-    a, b = ("a", (0,)), ("b", (0,))
-    assert graph(a, b, ("minus", (1, 2))) != graph(a, b, ("minus", (2, 1)))
-    assert graph(a, b, ("c", (1,)), ("c", (2,)), ("sum", (3, 4))) != graph(a, b, ("sum", (1, 2)), ("c", (3,)))
-    two = [("input", ()), ("input", ()), ("conv", (0,))], [("input", ()), ("input", ()), ("conv", (1,))]
-    assert symbolic_key(Graph(two[0])) != symbolic_key(Graph(two[1]))
-
-
 def test_keys_of_cells():
-    assert key(*"300100") == key(*"300100")
-    assert key(*"3-0000") == key(*"000000")  # nothing reaches the output
-    assert key(*"003000") == key(*"000000")  # node 1 carries nothing
-    assert key(*"3--00-") != key(*"3000-0")
-    assert key(*"-00030") == key(*"000300")  # the same convolution behind a skip
-    assert key(*"000300") != key(*"000100")
+    def key(ops):
+        return KEY(cell(*ops))
 
-
-def test_spaces_without_a_graph_have_their_own_keys():
-    space = plain_space()
-    a, b = (
-        space.architecture(dict.fromkeys(space.by_name, 0)),
-        space.architecture(dict.fromkeys(space.by_name, 1)),
-    )
-    assert functional_key(space, a) == a.key != functional_key(space, b)
-    assert architecture_key(space, a) == a.key
-
-
-def test_a_joint_space_combines_the_keys_of_its_parts():
-    hyper = HyperSpace()
-    joint = Join({"cell": CELLS, "hyper": hyper})
-    recipes = [a for a, _ in zip(_samples(hyper), range(2), strict=False)]
-
-    def joined(a, recipe):
-        choices = {f"cell.{k}": v for k, v in a.items()} | {f"hyper.{k}": v for k, v in recipe.items()}
-        return functional_key(joint, joint.architecture(choices))
-
-    twin, other = cell(*"-00030"), cell(*"000300")
-    assert joined(twin, recipes[0]) == joined(other, recipes[0])
-    assert joined(twin, recipes[0]) != joined(twin, recipes[1])
-
-
-def _samples(space):
-    from nas.rng import stream
-
-    return (space.sample(stream(i)) for i in range(1000))
+    assert key("300100") == key("300100")
+    assert key("3-0000") == key("000000")  # nothing reaches the output
+    assert key("003000") == key("000000")  # node 1 carries nothing
+    assert key("3--00-") != key("3000-0")
+    assert key("-00030") == key("000300")  # the same convolution behind a skip
+    assert key("000300") != key("000100")
 
 
 # --- the wrapper ---------------------------------------------------------------------------------------
@@ -152,7 +80,7 @@ def test_twins_share_accuracy_and_not_params():
     first = one(memo, Proposal(TWIN, BOTH))
     second = one(memo, Proposal(OTHER, BOTH))
     assert first.reused is None
-    assert second.reused == functional_key(CELLS, TWIN)
+    assert second.reused == KEY(TWIN)
     assert second.values["accuracy"] == first.values["accuracy"]
     assert second.values["params"] != first.values["params"]
     assert inner.asked == {"accuracy": 1, "params": 2}
@@ -178,7 +106,7 @@ def test_only_missing_metrics_are_asked_for():
     assert recall.remaining.metrics == ("loss", "params")
     assert set(recall.values) == {"accuracy"}
     assert recall.claims == {
-        f"{functional_key(CELLS, OTHER)} loss 1.0 0",
+        f"{KEY(OTHER)} loss 1.0 0",
         f"{OTHER.key} params 1.0 0",
     }
     assert set(one(memo, Proposal(OTHER, ("loss", "accuracy", "params"))).values) == inner.metrics
@@ -234,7 +162,10 @@ def test_statistics_are_true():
     one(memo, Proposal(OTHER, BOTH))  # 5 s again, for params
     one(memo, Proposal(OTHER, BOTH))  # nothing
     one(memo, Proposal(TWIN, ("accuracy",)))  # nothing
-    assert memo.statistics() == {"reused": 3, "seconds_saved": 10.0, "answers": 3}
+    assert memo.statistics() == {
+        "reused": 3, "seconds_saved": 10.0, "answers": 3, "evaluations": 2,
+        "partial_hits": 0, "forgotten": 0, "rechecks": 0, "collisions": 0,
+    }  # fmt: skip
 
 
 def test_the_wrapper_offers_what_it_wraps():
@@ -251,7 +182,7 @@ def test_the_wrapper_offers_what_it_wraps():
 
 
 def test_an_own_key_can_be_given():
-    memo = Memoized(Counting(), CELLS, lambda *_: "all the same")
+    memo = Memoized(Counting(), CELLS, lambda _: "all the same")
     one(memo, Proposal(TWIN, ("accuracy",)))
     assert one(memo, Proposal(STRANGER, ("accuracy",))).reused == "all the same"
 
@@ -259,7 +190,7 @@ def test_an_own_key_can_be_given():
 def test_what_cannot_be_shared_is_refused():
     with pytest.raises(BadInput, match="does not train"):
         Memoized(Impure(), CELLS)
-    with pytest.raises(BadInput, match=r"memo\.key must be one of functional, architecture"):
+    with pytest.raises(BadInput, match="did you mean 'functional'"):
         Memoized(Counting(), CELLS, "fuctional")
 
 
@@ -268,3 +199,129 @@ def test_spaces_of_equal_values_do_not_mix_up_types():
     memo = Memoized(Counting(), space)
     one(memo, Proposal(space.architecture({"a": True}), ("accuracy",)))
     assert one(memo, Proposal(space.architecture({"a": "True"}), ("accuracy",))).reused is None
+
+
+# --- its policies --------------------------------------------------------------------------------------
+
+
+class Noisy(Evaluator):
+    """Accuracy 1, 2, 3, … in the order of asking; remembers the replicates asked for."""
+
+    metrics = functional = frozenset({"accuracy"})
+
+    def __init__(self, start=0.0, step=1.0):
+        self.value, self.step = start, step
+        self.replicates = []
+
+    def evaluate(self, proposals, *, seed):
+        out = []
+        for p in proposals:
+            self.value += self.step
+            self.replicates.append(p.replicate)
+            out.append(Measurement({"accuracy": self.value}, 2.0))
+        return out
+
+
+def ask(memo, *architectures):
+    return [one(memo, Proposal(a, ("accuracy",))) for a in architectures]
+
+
+def test_repeats_are_averaged_and_then_reused():
+    inner = Noisy()
+    memo = Memoized(inner, CELLS, repeats=3)
+    outcomes = ask(memo, TWIN, OTHER, TWIN, OTHER)
+    assert [o.values["accuracy"] for o in outcomes] == [1.0, 1.5, 2.0, 2.0]
+    assert [o.reused for o in outcomes] == [None, None, None, KEY(TWIN)]
+    assert [o.notes.get("repeats.accuracy") for o in outcomes] == [None, 2, 3, None]
+    assert inner.replicates == [0, 1, 2]
+    found = memo.statistics()
+    assert (found["evaluations"], found["partial_hits"], found["reused"]) == (3, 2, 1)
+
+
+def test_repeats_are_known_again_from_stored_trials():
+    memo, again = (Memoized(Noisy(), CELLS, repeats=3) for _ in range(2))
+    for number, a in enumerate((TWIN, OTHER)):
+        (outcome,) = ask(memo, a)
+        again.remember(Trial(number, Proposal(a, ("accuracy",)), outcome))
+    assert again.recall(Proposal(TWIN, ("accuracy",))).running == {"accuracy": (1.5, 2)}
+
+
+def test_metrics_that_are_not_functional_are_not_repeated():
+    memo = Memoized(Counting(), CELLS, repeats=3)
+    one(memo, Proposal(TWIN, ("params",)))
+    assert one(memo, Proposal(TWIN, ("params",))).reused == TWIN.key
+
+
+def test_a_forgotten_key_is_evaluated_again():
+    memo = Memoized(Noisy(), CELLS, forget=1.0)
+    outcomes = ask(memo, TWIN, OTHER, TWIN)
+    assert [o.values["accuracy"] for o in outcomes] == [1.0, 1.0, 2.0]
+    assert memo.statistics()["forgotten"] == 1
+
+
+def test_forgetting_follows_the_seed():
+    def history(seed):
+        memo = Memoized(Noisy(), CELLS, forget=0.3, seed=seed)
+        return [o.values["accuracy"] for o in ask(memo, *[TWIN] * 60)]
+
+    assert history(0) == history(0) != history(1)
+    assert 5 < history(0)[-1] < 30
+
+
+def test_a_recheck_finds_what_should_not_have_been_shared():
+    memo = Memoized(Noisy(), CELLS, recheck=1.0)
+    first, second = ask(memo, TWIN, OTHER)
+    assert (second.values["accuracy"], second.reused) == (2.0, None)
+    assert second.notes == {"known.accuracy": first.values["accuracy"]}
+    assert memo.recall(Proposal(TWIN, ("accuracy",))).expected == {"accuracy": 1.0}, "the first answer stays"
+    found = memo.statistics()
+    assert (found["rechecks"], found["collisions"], found["reused"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("noise", "collisions"), [(0.0, 9), (2.0, 7), (100.0, 0)])
+def test_noise_is_no_collision(noise, collisions):
+    memo = Memoized(Noisy(), CELLS, recheck=1.0, noise=noise)
+    ask(memo, *[TWIN] * 10)
+    assert memo.statistics()["collisions"] == collisions
+
+
+def test_a_share_of_answers_is_rechecked():
+    inner = Noisy(step=0.0)
+    memo = Memoized(inner, CELLS, recheck=0.2)
+    ask(memo, *[TWIN] * 200)
+    found = memo.statistics()
+    assert 20 <= found["rechecks"] <= 65
+    assert found["collisions"] == 0
+    assert found["rechecks"] + found["reused"] == 199
+
+
+def test_keys_of_errors_share_nothing():
+    memo = Memoized(Noisy(), CELLS, lambda _: f"{keys.ERROR}not finite")
+    outcomes = ask(memo, TWIN, OTHER, TWIN)
+    assert [o.values["accuracy"] for o in outcomes] == [1.0, 2.0, 1.0]
+    assert outcomes[2].reused == TWIN.key
+
+
+@pytest.mark.parametrize(
+    "settings", [{"repeats": 0}, {"repeats": True}, {"forget": 1.5}, {"recheck": -0.1}, {"noise": -1.0}]
+)
+def test_settings_out_of_range_are_refused(settings):
+    (name,) = settings
+    with pytest.raises(BadInput, match=rf"memo\.{name}"):
+        Memoized(Noisy(), CELLS, **settings)
+
+
+def test_a_study_counts_repeats_as_evaluations():
+    """Four proposals of one key, of which the first two are evaluated."""
+    objectives = parse_objectives("max accuracy")
+    space = ToySpace([Categorical("a", (0, 1))])
+
+    def study():
+        memo = Memoized(Noisy(), space, lambda _: "one", repeats=2)
+        strategy = create("strategy", "random", {"space": space, "objectives": objectives})
+        return Study(space, objectives, memo, strategy, seed=0)
+
+    whole = study()
+    whole.run(Budget(trials=4))
+    assert [t.values["accuracy"] for t in whole.history.trials] == [1.0, 1.5, 1.5, 1.5]
+    assert whole.spent.evaluations == 2

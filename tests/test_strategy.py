@@ -52,6 +52,17 @@ def test_a_script_waits_for_its_phase_and_receives_trials_in_its_order():
     assert strategy.ask(9, stream(9)) == []
 
 
+def test_a_script_passes_over_trials_that_it_does_not_wait_for():
+    log = []
+    strategy = Scripted(_script(log))
+    strategy.tell((), stream(0, "tell", -1))
+    strategy.tell(_told(_proposals(4)), stream(0, "tell", 0))
+    strategy.tell(_told(_proposals(2, 2, 0)), stream(0, "tell", 1))
+    assert len(log) == 1
+    strategy.tell(_told(_proposals(1)), stream(0, "tell", 2))
+    assert log[1][2] == [0, 1, 2]
+
+
 def test_a_script_draws_from_the_generator_of_the_present_tell():
     log = []
     strategy = Scripted(_script(log))

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import ToySpace, conditional_space, plain_space, spaces
 
-from nas import Categorical, Infeasible, Integer
+from nas import Categorical, Infeasible, Integer, Real
 from nas.rng import stream
-from nas.variation import crossover, mutate, neighbours
+from nas.variation import crossover, mutate, mutate_each, neighbours
 
 
 def _changed(a, b):
@@ -92,3 +92,53 @@ def test_an_isolated_architecture_says_that_nothing_is_near():
     space = ToySpace(plain_space(2, 3).decisions, lambda a: a["d0"] == a["d1"])
     with pytest.raises(Infeasible, match="must have feasible neighbours, got none in 10,000 tries"):
         mutate(space, space.sample(stream(0)), stream(1))
+
+
+# --- a rate for each decision -----------------------------------------------------------------------
+
+
+@given(spaces(), st.integers(0, 2**32), st.floats(0.0, 1.0))
+def test_mutants_by_rates_belong_and_differ(space, seed, rate):
+    rng = stream(seed)
+    a = space.sample(rng)
+    rates = dict.fromkeys(space.by_name, rate)
+    b = mutate_each(space, a, rates, rng)
+    assert space.architecture(b) == b
+    changeable = any(space.by_name[name].size > 1 for name in a)
+    assert bool(_changed(a, b)) == (changeable and rate > 0)
+
+
+def test_each_decision_changes_at_its_own_rate():
+    space, rng = plain_space(4, 3), stream(5)
+    a = space.sample(rng)
+    rates = {"d0": 1.0, "d1": 0.5, "d2": 0.0}
+    counts = Counter(name for _ in range(2000) for name in _changed(a, mutate_each(space, a, rates, rng)))
+    assert counts["d0"] == 2000
+    assert counts["d1"] / 2000 == pytest.approx(0.5, abs=0.04)
+    assert counts["d2"] == 0
+    assert counts["d3"] / 2000 == pytest.approx(0.25, abs=0.04)
+
+
+def test_where_no_decision_was_drawn_one_is_taken_in_proportion():
+    space, rng = plain_space(3, 3), stream(6)
+    a = space.sample(rng)
+    rates = {"d0": 3e-9, "d1": 1e-9, "d2": 0.0}
+    changed = [_changed(a, mutate_each(space, a, rates, rng)) for _ in range(2000)]
+    assert {len(names) for names in changed} == {1}
+    assert sum(names == ["d0"] for names in changed) / 2000 == pytest.approx(0.75, abs=0.04)
+
+
+def test_rates_keep_to_what_is_feasible_and_draw_what_they_switch_on():
+    space = ToySpace(conditional_space().decisions, lambda a: a["block.0.op"] != "skip")
+    rng = stream(7)
+    a = space.sample(rng)
+    mutants = [mutate_each(space, a, {}, rng) for _ in range(300)]
+    assert all(space.feasible(b) and space.architecture(b) == b for b in mutants)
+    assert {b["head.mlp.width"] for b in mutants if b["head"] == "mlp"} == set(range(1, 9))
+
+
+def test_real_neighbours_lie_a_step_away():
+    space = ToySpace([Real("r", 0.0, 10.0), Integer("i", 0, 100), Categorical("c", ("x", "y"))])
+    a = space.architecture({"r": 5.0, "i": 50, "c": "x"})
+    near = [_changed(a, b)[0] + str(b[_changed(a, b)[0]]) for b in neighbours(space, a, stream(0), 0.2)]
+    assert sorted(near) == ["cy", "i30", "i49", "i51", "i70", "r3.0", "r7.0"]

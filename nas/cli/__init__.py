@@ -8,7 +8,19 @@ import sys
 from nas.cli.app import app, say_error
 from nas.errors import BadInput, NasError
 
-for _command in ("init", "search", "resume", "status", "logs", "front", "export", "list_", "check", "schema"):
+for _command in (
+    "init",
+    "search",
+    "resume",
+    "status",
+    "logs",
+    "front",
+    "export",
+    "list_",
+    "check",
+    "schema",
+    "data",
+):
     importlib.import_module(f"nas.cli.{_command}")
 
 

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas import registry
 from nas.cli.app import duration, number, print_json, say
-from nas.errors import RunFailed
+from nas.errors import BadInput, RunFailed
+from nas.evaluator import Known
 from nas.executor import evaluate_unit
 from nas.proposal import Failure, Proposal
 from nas.rng import stream
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from nas.study import Budget
 
 SAMPLES = 3
+STRATUM = 11
+"""Each sample is the median in costs of so many random architectures, in three strata from small to large;
+three random ones alone would often miss the mean by half."""
 SHARES = (0.05, 0.15)
 """Fidelities at which each sample is tried; what they cost more or less gives the cost of a full one."""
 
@@ -54,7 +59,7 @@ def dry_run(search: Search, *, as_json: bool) -> None:
 
 def _facts(parts: Parts) -> dict[str, Any]:
     search, size = parts.search, parts.space.size
-    architectures = [parts.space.sample(stream(search.seed, "dry run", i)) for i in range(SAMPLES)]
+    architectures = _samples(parts)
     _tried(parts, architectures[0])  # the first pass through torch is slow
     samples = [_tried(parts, a) for a in architectures]
     seconds = sum(s["full_seconds"] for s in samples) / SAMPLES
@@ -74,6 +79,18 @@ def _facts(parts: Parts) -> dict[str, Any]:
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "estimate": _estimate(search.budget, seconds),
     }
+
+
+def _samples(parts: Parts) -> list[Architecture]:
+    """Random architectures; where costs can be counted, a small, a middling and a large one of many."""
+    rng = stream(parts.search.seed, "dry run")
+    drawn = [parts.space.sample(rng) for _ in range(SAMPLES * STRATUM)]
+    try:
+        cost = Known(registry.create("evaluator", "cost", parts.offers), parts.search.seed)
+    except BadInput:  # there is no task, or its inputs are no tensors
+        return drawn[:SAMPLES]
+    drawn.sort(key=lambda a: cost.values([a], ["macs"])[0]["macs"])
+    return drawn[STRATUM // 2 :: STRATUM]
 
 
 def _tried(parts: Parts, architecture: Architecture) -> dict[str, Any]:

@@ -47,35 +47,43 @@ def init_command(
     limit: Annotated[float | None, typer.Option(help="latency limit in ms; 0 for none", min=0)] = None,
     minutes: Annotated[float | None, typer.Option(help="time for the search", min=0.1)] = None,
 ) -> None:
-    """Ask for data, model, target, limit and time, and write a commented config."""
-    from nas import registry
-    from nas.config import load
+    """Ask for data, model, target, limit and time, and write a commented config that runs."""
+    from nas.config import parse_yaml, search_of, validated
     from nas.errors import must
+    from nas.parts import Parts
 
     if out.exists():
         raise must("the config file", "be new", str(out), "name another one")
-    chosen = {}
-    for kind, given, question, default in (
-        ("task", task, "Data", "digits"),
-        ("space", space, "Models to search", "conv"),
-        ("target", target, "Machine", "host"),
-    ):
-        known = registry.names(kind)
-        text = given or typer.prompt(f"{question} ({', '.join(known)})", default=default)
-        if text not in known:
-            registry.load(kind, text)
-        chosen[kind] = text
-    bound = (
-        typer.prompt("Latency limit in ms, 0 for none", default=0.0, type=float) if limit is None else limit
-    )
-    time = typer.prompt("Minutes for the search", default=5.0, type=float) if minutes is None else minutes
+    chosen = {
+        "task": _chosen("task", task, "Data", "digits"),
+        "space": _chosen("space", space, "Models to search", "conv"),
+        "target": _chosen("target", target, "Machine", "host"),
+    }
+    if limit is None:
+        limit = typer.prompt("Latency limit in ms, 0 for none", default=0.0, type=float)
+    if minutes is None:
+        minutes = typer.prompt("Minutes for the search", default=5.0, type=float)
     text = TEMPLATE.format(
         path=out,
         epochs=15 if chosen["task"] == "digits" else 5,
-        seconds=round(time * 60),
-        bound=f", bound: {bound:g}" if bound else "",
+        seconds=round(minutes * 60),
+        bound=f", bound: {limit:g}" if limit else "",
         **chosen,
     )
+    Parts(search_of(validated(parse_yaml(text)), Path.cwd()))  # what would not run is refused now
     out.write_text(text, encoding="utf-8")
-    load(out)
     say(f"wrote {out}; try it with: nas search {out} --dry-run")
+
+
+def _chosen(kind: str, given: str | None, question: str, default: str) -> str:
+    """The name of a registered plugin, asked for unless it was given.
+
+    Raises:
+        UnknownName: there is no such plugin.
+    """
+    from nas import registry
+
+    known = registry.names(kind)
+    name: str = given or typer.prompt(f"{question} ({', '.join(known)})", default=default)
+    registry.load(kind, name)
+    return name

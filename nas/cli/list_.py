@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import Json, app, print_json, say
+from nas.cli.app import Json, app, print_json, say, say_table
 
 
 class Kind(StrEnum):
@@ -71,11 +71,10 @@ def _pairs(*, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    spaces = sorted({row["space"] for row in rows})
-    say(f"{'strategy':<18}" + "".join(f"{space:<14}" for space in spaces))
-    for strategy in dict.fromkeys(row["strategy"] for row in rows):
-        cells = {row["space"]: row["works"] for row in rows if row["strategy"] == strategy}
-        say(f"{strategy:<18}" + "".join(f"{cells[space]:<14}" for space in spaces))
-    reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
-    for reason in reasons:
+    spaces = list(dict.fromkeys(row["space"] for row in rows))
+    cells = {(row["strategy"], row["space"]): row["works"] for row in rows}
+    strategies = dict.fromkeys(row["strategy"] for row in rows)
+    say_table(["strategy", *spaces], [[s, *(cells[s, space] for space in spaces)] for s in strategies])
+    say("one, several: only for one objective, only for several")
+    for reason in dict.fromkeys(row["reason"] for row in rows if row["reason"]):
         say(f"  {reason}")

@@ -5,6 +5,8 @@ BUILTIN = {
     "latency_measured": "nas.estimators.latency_measured:LatencyMeasured",
     "program_optimizer": "nas.estimators.program:ProgramOptimizer",
     "program_regression": "nas.estimators.program:ProgramRegression",
+    "tabular": "nas.estimators.tabular:TabularEvaluator",
+    "tabular_surrogate": "nas.estimators.tabular_surrogate:TabularSurrogate",
     "training": "nas.estimators.training:TrainingEvaluator",
 }
 

@@ -72,7 +72,7 @@ def _sigmoid(a: Array) -> Array:
     return 0.5 + 0.5 * np.tanh(0.5 * a)
 
 
-TARGETS: Mapping[str, Callable[[Array, Array, Array], Array]] = {
+FORMULAS: Mapping[str, Callable[[Array, Array, Array], Array]] = {
     "ridge": lambda x, w, _: np.tanh(x @ w),
     "distance": lambda x, w, _: np.sqrt(np.square(x - w).sum(-1)),
     "layer": lambda x, _, a: np.maximum(x @ a.T, 0.0).mean(-1),
@@ -87,7 +87,7 @@ class ProgramRegression(_ProgramEvaluator):
 
     Args:
         space: of programs with the interface ``regression``.
-        target: among `TARGETS`.
+        formula: to be found, among `FORMULAS`.
         samples: standard normal inputs, at least 2; others for another seed or replicate.
 
     Raises:
@@ -97,18 +97,18 @@ class ProgramRegression(_ProgramEvaluator):
     is 1 - r^2.
     """
 
-    def __init__(self, space: Space, target: str = "ridge", samples: int = 256) -> None:
+    def __init__(self, space: Space, formula: str = "ridge", samples: int = 256) -> None:
         super().__init__(space, ("y",))
-        if target not in TARGETS:
-            raise unknown("target", target, TARGETS)
+        if formula not in FORMULAS:
+            raise unknown("formula", formula, FORMULAS)
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
             raise must("samples", "be a whole number of at least 2", samples)
-        self._target, self._samples = target, samples
+        self._formula, self._samples = formula, samples
 
     def _loss(self, program: Program, proposal: Proposal, seed: int) -> float:
         (width,) = self._space.interface.inputs["x"]
         x = stream(seed, "program", "samples", proposal.replicate).standard_normal((self._samples, width))
-        wanted = TARGETS[self._target](x, self._constants["w"][0], self._constants["A"][0])
+        wanted = FORMULAS[self._formula](x, self._constants["w"][0], self._constants["A"][0])
         y = np.broadcast_to(program.run(np, {"x": x}, self._constants)["y"], (self._samples,))
         return _unexplained(y, wanted)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
@@ -17,6 +16,7 @@ from nas.rng import stream
 from nas.table import ROW, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,7 +44,8 @@ class TabularEvaluator(Evaluator):
         table: file, or ``synthetic``.
         metrics: names of objectives and the columns that stand for them, such as
             ``{accuracy: cifar10_hp12_valid_accuracy}``; they are added to the columns.
-        runs: trained metrics that are answered with a single run, the replicate's, instead of the mean.
+        runs: trained metrics that are answered with a single run, the replicate's (counted around the runs
+            that the row has), instead of the mean.
         noise: standard deviation of the Gaussian noise put on trained metrics, in their unit; it is the
             same for the same run seed, architecture, metric, fidelity and replicate.
         checksum: of the table that is expected; None accepts any.
@@ -102,9 +103,8 @@ class TabularEvaluator(Evaluator):
 
     def _values(self, name: str, rows: Rows, fidelity: float, replicate: int) -> NDArray[Any]:
         column = self._column(name)
-        single = self._runs.get(column)
-        if single is not None:
-            column = single[replicate % len(single)]
+        if column in self._runs:
+            return _single_run(np.stack([self.table.values(r)[rows] for r in self._runs[column]]), replicate)
         values: NDArray[Any] = self.table.values(column, fidelity)[rows]
         return values
 
@@ -189,7 +189,9 @@ def check_space(space: Space, table: Table) -> bool:
                 leaf.canonical(value)
         except BadInput as error:
             remedy = "set the space as the table was made"
-            raise must(f"the space of table {table.name}", "have all its values", error.message, remedy) from error
+            raise must(
+                f"the space of table {table.name}", "have all its values", error.message, remedy
+            ) from error
     return False
 
 
@@ -217,9 +219,18 @@ def _alike(proposals: Sequence[Proposal]) -> dict[tuple[tuple[str, ...], float, 
     return groups
 
 
+def _single_run(runs: NDArray[Any], replicate: int) -> NDArray[Any]:
+    """The replicate's run of each row, counted around those that it has; ``runs`` is (runs, n)."""
+    order = np.argsort(np.isnan(runs), axis=0, kind="stable")
+    there = np.maximum(1, (~np.isnan(runs)).sum(axis=0))
+    columns = np.arange(runs.shape[1])
+    values: NDArray[Any] = runs[order[replicate % there, columns], columns]
+    return values
+
+
 def _failure(metric: Metric, proposal: Proposal, seconds: float) -> Failure:
-    kind = "diverged" if "diverged" in metric.missing else "error"
-    return Failure(kind, f"the table has no {metric.name} of {proposal.candidate!r}: {metric.missing}", seconds)
+    reason = f"the table has no {metric.name} of {proposal.candidate!r}: {metric.missing}"
+    return Failure("diverged" if "diverged" in metric.missing else "error", reason, seconds)
 
 
 def _standard_deviation(noise: object) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -20,6 +19,7 @@ from nas.rng import derive, stream
 from nas.table import ROW, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -194,7 +194,8 @@ class Forest:
             node = np.where(left, self._left[node], self._right[node])
         # One row at a time, so that the sum does not depend on what else is predicted.
         ranks = np.array([row.mean() for row in self._value[node]])
-        return np.interp(ranks, np.linspace(0.0, 1.0, len(self._values)), self._values)
+        found: NDArray[np.float64] = np.interp(ranks, np.linspace(0.0, 1.0, len(self._values)), self._values)
+        return found
 
 
 def _children(parts: Sequence[NDArray[Any]], starts: NDArray[Any]) -> NDArray[np.int32]:
@@ -242,8 +243,10 @@ def _fit(table: Table, column: str) -> tuple[Forest, Errors]:
 def _errors(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> Errors:
     spread = float(true.std())
     r2 = 1 - float(((true - predicted) ** 2).mean()) / max(spread**2, 1e-300)
-    ranks = [_ranks(v) for v in (true, predicted)]
-    rank = float(np.corrcoef(*ranks)[0, 1]) if spread and predicted.std() else 0.0
+    rank = 0.0
+    if spread and predicted.std():
+        a, b = (_ranks(values) - (len(true) + 1) / 2 for values in (true, predicted))
+        rank = float((a * b).mean() / (a.std() * b.std()))
     return Errors(len(true), r2, rank, float(np.abs(true - predicted).mean()), spread)
 
 
@@ -266,7 +269,7 @@ def _codes_of(space: Space, table: Table) -> list[Any]:
     if apart:
         remedy = "a pool is looked up by 'tabular'" if ROW in apart else "name the table's own space"
         raise must(f"the space of table {table.name}", "have just its decisions", apart[0], remedy)
-    codes = []
+    codes: list[Any] = []
     for column in table.columns:
         if not column.options:
             codes.append(functools.partial(_real, column.name))

@@ -110,7 +110,7 @@ class Canon:
             if len(self._drawn) > 10_000:
                 self._drawn.clear()
             seed = blake2b(repr(name).encode(), digest_size=8).hexdigest()
-            drawn = stream(self._repeat, "canon", seed).standard_normal(shape)
+            drawn = stream(self._repeat, "canonical", seed).standard_normal(shape)
             drawn.setflags(write=False)
             self._drawn[name] = drawn
         return self._drawn[name]
@@ -131,7 +131,7 @@ def _coarse(x: Array) -> bytes:
 @cache
 def _projection(size: int) -> Array:
     """Shape (2, size): two random directions."""
-    return stream(0, "canon", "projection", size).standard_normal((2, size))
+    return stream(0, "canonical", "projection", size).standard_normal((2, size))
 
 
 # --- by the graph -----------------------------------------------------------------------------------------

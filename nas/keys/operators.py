@@ -102,7 +102,8 @@ def _relu_conv(kernel: int) -> Callable[[Draw, Array], Array]:
         channels = len(x)
         weight = draw(channels, channels * kernel * kernel) / (channels * kernel * kernel) ** 0.5
         weight = weight * np.where(weight.sum(1, keepdims=True) < 0, -1.0, 1.0)
-        return (weight @ _patches(np.maximum(x, 0.0), kernel)).reshape(x.shape)
+        out: Array = (weight @ _patches(np.maximum(x, 0.0), kernel)).reshape(x.shape)
+        return out
 
     return compute
 
@@ -110,7 +111,8 @@ def _relu_conv(kernel: int) -> Callable[[Draw, Array], Array]:
 def _average_pool(draw: Draw, x: Array) -> Array:  # noqa: ARG001 - no weights
     """Mean of the 3 x 3 pixels around each that lie within the image."""
     windows = _patches(x, 3).reshape(len(x), 9, -1).sum(axis=1)
-    return (windows / _patches(np.ones((1, *x.shape[1:])), 3).sum(axis=0)).reshape(x.shape)
+    means: Array = (windows / _patches(np.ones((1, *x.shape[1:])), 3).sum(axis=0)).reshape(x.shape)
+    return means
 
 
 def _patches(x: Array, kernel: int) -> Array:

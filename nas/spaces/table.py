@@ -54,8 +54,7 @@ def _decision(table: Table, column: Column) -> Decision:
     if not column.options:
         values = table.column(column.name)
         return Real(column.name, float(np.min(values)), float(np.max(values)))
-    low, high = column.options[0], column.options[-1]
-    whole = all(isinstance(v, int) and not isinstance(v, bool) for v in column.options)
-    if whole and len(column.options) > 1 and high - low + 1 == len(column.options):  # type: ignore[operator]
-        return Integer(column.name, low, high)  # type: ignore[arg-type] - both are whole
+    whole = [v for v in column.options if isinstance(v, int) and not isinstance(v, bool)]
+    if 1 < len(whole) == len(column.options) == whole[-1] - whole[0] + 1:
+        return Integer(column.name, whole[0], whole[-1])
     return Categorical(column.name, column.options)

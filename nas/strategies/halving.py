@@ -33,9 +33,10 @@ class Halving(Strategy):
     A failure counts in its rung and never climbs. When the strategy has nothing more to propose and nothing
     is pending, shares are rounded up, so that at least one architecture reaches full fidelity.
 
-    **What the wrapped strategy learns.** It proposes full trainings and knows nothing of rungs. It is told
-    every trial as the full training that it proposed: at once when the lowest rung is measured, and again
-    from each higher rung, so that the latest it hears of an architecture is of the highest fidelity seen.
+    **What the wrapped strategy learns.** It proposes full trainings, and is told each of them once, as soon
+    as it is measured on the rung where it began, as if that had been the full training. So it compares like
+    with like, waits for nobody, and need not know of fidelities: it searches among short trainings, of which
+    halving picks those that are worth their continuation. What higher rungs find is not told to it.
     Proposals that do not ask for every objective of an architecture (proxies, mixtures, chosen samples)
     pass through unchanged.
 
@@ -94,7 +95,7 @@ class Halving(Strategy):
         return proposals if proposals or pending else self._promotions(n, (), math.ceil)
 
     def tell(self, trials: Sequence[Trial], rng: np.random.Generator) -> None:
-        """Put trials on their rungs, and tell all of them to the wrapped strategy as what it proposed."""
+        """Put trials on their rungs; those that began there go to the wrapped strategy as it proposed."""
         for trial, record in zip(trials, self._ranking.records(trials), strict=True):
             if trial.role == "baseline":
                 self._baseline = trial
@@ -102,7 +103,9 @@ class Halving(Strategy):
             bracket = self._bracket(trial.proposal)
             if bracket is not None:
                 self._enter(bracket, Entry(trial.number, trial.proposal, record))
-        self._strategy.tell([replace(t, proposal=_as_proposed(t.proposal)) for t in trials], rng)
+        own = [replace(t, proposal=_as_proposed(t.proposal)) for t in trials if t.proposal.continues is None]
+        if own or not trials:
+            self._strategy.tell(own, rng)
 
     def snapshot(self) -> Mapping[str, Any] | None:
         """The wrapped strategy's state and every rung; None where telling rebuilds both."""
@@ -187,7 +190,7 @@ class Halving(Strategy):
 
 def _as_proposed(proposal: Proposal) -> Proposal:
     """The full training that the wrapped strategy proposed."""
-    return replace(proposal, fidelity=1.0, continues=None)
+    return replace(proposal, fidelity=1.0)
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:

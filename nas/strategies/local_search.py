@@ -95,7 +95,7 @@ class LocalSearch(Strategy):
         return True
 
     def _unexplored(self) -> list[Record]:
-        """Members whose neighbours are to be looked at; where there are none, all at the next smaller step."""
+        """Members whose neighbours are to be looked at; where there are none, all at the next step."""
         rest = [record for record in self._archive if record.architecture not in self._explored]
         if rest or not self._archive or self._step + 1 == len(self._steps):
             return rest

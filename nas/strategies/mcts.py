@@ -100,19 +100,18 @@ class Mcts(Strategy):
     def _descend(self, trip: _Trip, rng: np.random.Generator) -> Architecture | None:
         """Something feasible and new at the end of a way down; None where there is nothing left.
 
-        What is infeasible closes its end, so that the next way leads elsewhere.
+        What is infeasible counts as a visit of this asking, so that the next way leads elsewhere.
         """
         for _ in range(ATTEMPTS):
             if () in trip.closed:
                 return None
             walk = Walk(self._space)
-            while walk.branches and walk.path in self._node:
+            while walk.branches and (not walk.path or self._passes(walk.path, trip)):
                 walk.take(self._branch(walk, trip, rng))
             architecture = walk.complete(rng)
             if architecture not in trip.known and self._space.feasible(architecture):
                 return architecture
-            if walk.exact:
-                trip.add(self._space, architecture)
+            trip.add(self._space, architecture)
         return self._space.sample(rng)
 
     def _branch(self, walk: Walk, trip: _Trip, rng: np.random.Generator) -> int:
@@ -120,19 +119,28 @@ class Mcts(Strategy):
         here = walk.path
         paths = [(*here, branch) for branch in range(walk.branches)]
         open_ = [path for path in paths if path not in trip.closed]
-        fresh = [path for path in open_ if path not in self._node and not trip.flying[path]]
+        fresh = [path for path in open_ if not self._passes(path, trip)]
         if fresh:
             return fresh[int(rng.random() * len(fresh))][-1]
-        total = self._visits[self._node[here]] + trip.flying[here]
-        bounds = [self._bound(path, here, total, trip) for path in open_]
+        total = self._passes(here, trip)
+        bounds = [self._bound(path, total, trip) for path in open_]
         best = [path for path, bound in zip(open_, bounds, strict=True) if bound == max(bounds)]
         return best[int(rng.random() * len(best))][-1]
 
-    def _bound(self, path: Path, parent: Path, total: int, trip: _Trip) -> float:
-        """Mean reward and confidence; the parent's mean where everything below is pending."""
-        node = self._node[path if path in self._node else parent]
-        visits = trip.flying[path] + (self._visits[node] if path in self._node else 0)
-        return self._rewards[node] / self._visits[node] + self._c * math.sqrt(2.0 * math.log(total) / visits)
+    def _bound(self, path: Path, total: int, trip: _Trip) -> float:
+        """Mean reward and confidence."""
+        return self._mean(path) + self._c * math.sqrt(2.0 * math.log(total) / self._passes(path, trip))
+
+    def _mean(self, path: Path) -> float:
+        """Of the rewards below a node; of the nearest node above where nothing below was told yet."""
+        while path and path not in self._node:
+            path = path[:-1]
+        node = self._node.get(path)
+        return 0.5 if node is None else self._rewards[node] / self._visits[node]
+
+    def _passes(self, path: Path, trip: _Trip) -> int:
+        """Visits of a node, those on their way included."""
+        return trip.flying[path] + (self._visits[self._node[path]] if path in self._node else 0)
 
 
 @final

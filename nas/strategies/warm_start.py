@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, final
 
-from nas.architecture import Architecture, Fixed
+from nas.architecture import Architecture
 from nas.errors import BadInput
 from nas.strategy import Strategy
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 class WarmStart(Strategy):
     """Tells a strategy the trials of an earlier run before it is asked for the first time.
 
-    They are told in their batches and with their roles, as failures or measurements, but under numbers below
-    0, so that none is taken for a trial of the present run. What does not fit this run is left out, counted
-    by its reason: an architecture outside the space, a measurement without one of the metrics, a candidate
-    that is no architecture, a partial fidelity (its state cannot be continued here), and confirmations. The
-    earlier trials enter neither the history nor the front nor the budget.
+    They are told in their batches, as failures or measurements, under numbers below 0, so that none is taken
+    for a trial of the present run; where a bound is relative, right after the present run's baseline, to
+    which it refers. The earlier baseline is a trial like any other. What does not fit this run is left out,
+    counted by its reason: an architecture outside the space, a measurement without one of the metrics, a
+    candidate that is no architecture, a partial fidelity (its state cannot be continued here), and
+    confirmations. The earlier trials enter neither the history nor the front nor the budget.
 
     Args:
-        strategy: fresh; told first ``()``, then the earlier trials, all before the study's own.
+        strategy: fresh.
         trials: of the earlier run, in their order; the same ones on every resume.
         space: of the present run.
         objectives: of the present run.
@@ -49,6 +50,7 @@ class WarmStart(Strategy):
         self.needs = strategy.needs  # type: ignore[misc]
         self.one_objective = strategy.one_objective  # type: ignore[misc]
         self.group = strategy.group
+        self._relative = any(o.bound is not None and o.bound.relative for o in objectives)
         metrics = tuple(o.metric for o in objectives)
         fitted = [_fitted(trial, space, metrics) for trial in trials]
         self._trials = _renumbered([t for t in fitted if not isinstance(t, str)])
@@ -60,8 +62,10 @@ class WarmStart(Strategy):
         return self._strategy.ask(n, rng, pending)
 
     def tell(self, trials: Sequence[Trial], rng: np.random.Generator) -> None:
-        """Pass trials on; after the first telling, the one of nothing, come the earlier run's."""
+        """Pass trials on; after the first telling, or that of the baseline, come the earlier run's."""
         self._strategy.tell(trials, rng)
+        if self._relative and not any(trial.role == "baseline" for trial in trials):
+            return
         earlier, self._trials = self._trials, []
         for _, batch in groupby(earlier, key=lambda trial: trial.batch):
             self._strategy.tell(list(batch), rng)
@@ -84,8 +88,6 @@ def _fitted(trial: Trial, space: Space, metrics: tuple[str, ...]) -> Trial | str
         return "is of partial fidelity"
     if not trial.failed and any(metric not in trial.values for metric in metrics):
         return f"does not measure {', '.join(m for m in metrics if m not in trial.values)}"
-    if isinstance(candidate, Fixed) and trial.role == "baseline":
-        return replace(trial, proposal=proposal.asking(metrics))
     if not isinstance(candidate, Architecture):
         return "is no architecture"
     try:
@@ -94,7 +96,7 @@ def _fitted(trial: Trial, space: Space, metrics: tuple[str, ...]) -> Trial | str
         return "lies outside the space"
     if not space.feasible(own):
         return "is not feasible"
-    return replace(trial, proposal=replace(proposal, candidate=own, metrics=metrics))
+    return replace(trial, proposal=replace(proposal, candidate=own, metrics=metrics), role="search")
 
 
 def _renumbered(trials: Sequence[Trial]) -> list[Trial]:

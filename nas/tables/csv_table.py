@@ -37,7 +37,9 @@ def load(
         BadInput: a column is missing, listed twice, or of another form.
     """
     if not decisions or not metrics:
-        raise must("--decisions and --metrics", "name at least one column each", [list(decisions), list(metrics)])
+        raise must(
+            "--decisions and --metrics", "name at least one column each", [list(decisions), list(metrics)]
+        )
     asked = [*decisions, *metrics, *static, *([cost] if cost else [])]
     twice = next((name for name in asked if asked.count(name) > 1), None)
     if twice is not None:

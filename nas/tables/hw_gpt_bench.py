@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,13 +68,12 @@ def _devices(draft: Draft, columns: dict[str, Any]) -> None:
 
 def _columns(file: Path) -> dict[str, Any]:
     try:
-        import pyarrow
-        import pyarrow.parquet
+        parquet, errors = import_module("pyarrow.parquet"), import_module("pyarrow").ArrowException
     except ImportError:
-        raise must("pyarrow", "be installed to read parquet", None, "pip install nas-toolkit[parquet]") from None
+        raise must("pyarrow", "be installed to read parquet", None, "pip install pyarrow") from None
     try:
-        columns: dict[str, Any] = pyarrow.parquet.read_table(file).to_pydict()
-    except pyarrow.ArrowException as error:
+        columns: dict[str, Any] = parquet.read_table(file).to_pydict()
+    except errors as error:
         raise must(str(file), "be a parquet file", str(error), f"fetch {FETCH}") from error
     missing = {"embed_dim", "n_layer", "n_head", "mlp_ratio", "bias", "ppl"} - set(columns)
     if missing:

@@ -110,10 +110,16 @@ def _edge_devices(draft: Draft, file: Path) -> None:
         draft.add(f"{data}_edgetpu_latency_ms", tpu, "ms", "static", missing=why)
         phone = numbers(columns["pixel3_latency_ms"])[here][order]
         name = f"{data}_pixel3_latency_ms"
-        phone = draft.mask(name, phone, phone < _FAULT_MS, f"below {_FAULT_MS} ms: the phone folded cells that carry nothing to a constant")
-        draft.add(name, phone, "ms", "static", missing="the phone folded the network to a constant")
+        phone = draft.mask(
+            name,
+            phone,
+            phone < _FAULT_MS,
+            _FOLDED,
+        )
+        draft.add(name, phone, "ms", "static", missing=_FOLDED)
 
 
+_FOLDED = "the phone folded a cell that carries nothing to a constant"
 _FAULT_MS = 1.0
 """Pixel 3 readings below this are no latencies of the network: they belong to the cells whose input does
 not reach their output, down to 0.003 ms; the fastest other cell takes longer."""

@@ -61,6 +61,8 @@ def _json(file: Path) -> dict[str, list[Any]]:
         rows = [(a, *r["test_acc"][:3], r["params"], r["flops"]) for a, r in records.items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = f"fetch {FETCH}"
-        raise must(str(file), "map architectures to test_acc, params and flops", repr(error), remedy) from error
+        raise must(
+            str(file), "map architectures to test_acc, params and flops", repr(error), remedy
+        ) from error
     names = ("arch", "test_acc_0", "test_acc_1", "test_acc_2", "params", "flops")
     return {name: list(map(str, cells)) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}

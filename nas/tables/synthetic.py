@@ -39,7 +39,8 @@ def load(path: Path | None = None, part: str | None = None) -> Draft:  # noqa: A
         complete=len(cells),
         notes=["every number follows a formula"],
     )
-    worth = np.maximum(_WORTH[codes[:, 1]], _WORTH[codes[:, 0]] * _WORTH[codes[:, 2]]) + 0.3 * _WORTH[codes[:, 0]]
+    first, across, second = _WORTH[codes].T
+    worth = np.maximum(across, first * second) + 0.3 * first
     final = 0.1 + 0.6 * worth
     runs = [np.round(np.clip(final + rng.normal(0, 0.01, len(cells)), 0, 1), 4) for _ in range(3)]
     share = np.arange(1, POINTS + 1) / POINTS
@@ -53,7 +54,9 @@ def load(path: Path | None = None, part: str | None = None) -> Draft:  # noqa: A
     work = _COST[codes].sum(axis=1)
     draft.add("train_seconds", np.round(30 + 12 * work, 1), "s", "seconds")
     draft.add("params", np.round(5000 * (1 + work)), nature="static")
-    draft.add("gpu_latency_ms", np.round(1 + 0.2 * work + rng.uniform(0, 0.05, len(cells)), 3), "ms", "static")
+    draft.add(
+        "gpu_latency_ms", np.round(1 + 0.2 * work + rng.uniform(0, 0.05, len(cells)), 3), "ms", "static"
+    )
     tpu = np.where(codes[:, 0] == OPS.index("avg_pool_3x3"), np.nan, 0.5 + 0.1 * work)
     draft.add("tpu_latency_ms", tpu, "ms", "static", missing="it does not compile for the device")
     return draft

@@ -13,6 +13,8 @@ from nas.tables.sources import checksum, found, fraction, numbers, part_of, read
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from nas.decision import Value
 
 PARTS = ("micro", "macro")
@@ -67,18 +69,18 @@ def _add_task(draft: Draft, columns: dict[str, list[str]], order: list[str], tas
     if not here:
         raise must("the csv file", f"have rows of the task {task}", "none", f"fetch {FETCH}")
     place = {arch: row for row, arch in enumerate(order)}
-    for column, name, nature, factor in (
-        ("val_metric", metric, "trained", 1.0),
-        ("params_M", f"{task}_params", "static", 1e6),
-        ("flops_M", f"{task}_flops", "static", 1e6),
-    ):
+    rows = [place[columns["arch"][i]] for i in here]
+
+    def column(name: str, known: str) -> NDArray[np.float64]:
+        cells = numbers([columns[known][i] for i in here])
         values = np.full(len(order), np.nan)
-        cells = numbers([columns[column][i] for i in here])
-        cells = draft.mask(name, cells, cells == _FAILED, "the failure mark")
-        values[[place[columns["arch"][i]] for i in here]] = cells
-        values = fraction(values) if name.endswith("accuracy") else values * factor
-        values = np.round(values) if name.endswith("params") else values
-        draft.add(name, values, nature=nature)  # type: ignore[arg-type] - one of the literals above
+        values[rows] = draft.mask(name, cells, cells == _FAILED, "the failure mark")
+        return values
+
+    score = column(metric, "val_metric")
+    draft.add(metric, fraction(score) if metric.endswith("accuracy") else score)
+    for name, known in ((f"{task}_params", "params_M"), (f"{task}_flops", "flops_M")):
+        draft.add(name, np.round(column(name, known) * 1e6), nature="static")
 
 
 def _micro(archs: list[str]) -> dict[str, Any]:

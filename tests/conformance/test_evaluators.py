@@ -11,21 +11,34 @@ from nas.registry import create, names
 from nas.rng import stream
 from nas.testing import EVALUATOR_CHECKS
 
-SETTINGS = {"training": {"epochs": 1}}
-"""What makes some evaluators quick."""
+SETTINGS = {
+    "training": {"epochs": 1},
+    "tabular": {"table": "synthetic"},
+    "tabular_surrogate": {"table": "synthetic", "predict": ["test_accuracy", "gpu_latency_ms"]},
+}
+"""What makes some evaluators quick, or what they need to be given."""
+
+SPACES = {
+    "program_optimizer": {"name": "program", "interface": "optimizer"},
+    "program_regression": {"name": "program", "width": 4},
+    "tabular": {"name": "table"},
+    "tabular_surrogate": {"name": "table"},
+}
+"""What some evaluators measure instead of perceptrons."""
 
 
 @functools.cache
-def _offers():
+def _offers(name):
     task = create("task", {"name": "digits", "limit": 128})
-    space = create("space", {"name": "mlp", "layers": 2, "widths": [4, 8]}, {"task": task})
+    perceptrons = {"name": "mlp", "layers": 2, "widths": [4, 8]}
+    space = create("space", SPACES.get(name, perceptrons), {"task": task})
     return {"task": task, "space": space, "target": Target(), "objectives": parse_objectives("max accuracy")}
 
 
 @functools.cache
 def _subject(name):
-    evaluator = create("evaluator", {"name": name, **SETTINGS.get(name, {})}, _offers())
-    rng, space = stream(0, "conformance"), _offers()["space"]
+    evaluator = create("evaluator", {"name": name, **SETTINGS.get(name, {})}, _offers(name))
+    rng, space = stream(0, "conformance"), _offers(name)["space"]
     metrics = tuple(sorted(evaluator.metrics))
     proposals = [Proposal(space.sample(rng), metrics) for _ in range(2)]
     return evaluator, [*proposals, Proposal(space.sample(rng), metrics[:1])]

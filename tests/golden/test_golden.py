@@ -26,7 +26,7 @@ def _keys(name, seed):
     """A population of 8 lets children appear among the first 20."""
     space = conditional_space()
     objectives = parse_objectives("min loss" if name == "aging_evolution" else "min near, min cost")
-    settings = {"population": 8} if name in ("aging_evolution", "evolution", "nsga2") else {}
+    settings = {"population": 8} if name in ("aging_evolution", "evolution", "nsga2", "nsga3") else {}
     strategy = create("strategy", {"name": name, **settings}, {"space": space, "objectives": objectives})
     trials = drive(strategy, Shifted(space, seed).evaluate, 20, seed=seed)
     return [trial.proposal.candidate.key for trial in trials[:20]]

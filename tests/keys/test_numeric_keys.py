@@ -76,15 +76,15 @@ def test_repeats_tell_apart_what_one_input_does_not():
 def test_a_function_that_does_not_repeat_itself_is_refused():
     rng = stream(0, "test")
     with pytest.raises(BadInput, match="repeats itself"):
-        key_of(lambda repeat: [rng.standard_normal(3)])
+        key_of(lambda _: [rng.standard_normal(3)])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_an_error_class_of_their_own(bad):
-    key = key_of(lambda repeat: [np.array([1.0, bad])])
-    assert key == key_of(lambda repeat: [np.array([bad])])
+    key = key_of(lambda _: [np.array([1.0, bad])])
+    assert key == key_of(lambda _: [np.array([bad])])
     assert key.startswith(keys.ERROR)
-    assert key != key_of(lambda repeat: [np.array([1.0])])
+    assert key != key_of(lambda _: [np.array([1.0])])
 
 
 def test_an_exception_is_an_error_class_of_its_own():
@@ -230,7 +230,7 @@ class OddModule(nn.Module):
 def test_modules_that_go_wrong_share_nothing_with_others(digits, monkeypatch):
     space = Odd()
     fine = space.architecture({"kind": "fine"})
-    monkeypatch.setattr(Odd, "sample", lambda self, rng: fine, raising=False)
+    monkeypatch.setattr(Odd, "sample", lambda *_: fine, raising=False)
     key = keys.create("numeric", space, digits)
     found = {a["kind"]: key(a) for a in space.enumerate()}
     assert found["nan"] == "error:not finite"
@@ -242,7 +242,7 @@ def test_modules_that_go_wrong_share_nothing_with_others(digits, monkeypatch):
 def test_a_space_that_does_not_repeat_itself_is_refused(digits, monkeypatch):
     space = Odd()
     random = space.architecture({"kind": "random"})
-    monkeypatch.setattr(Odd, "sample", lambda self, rng: random, raising=False)
+    monkeypatch.setattr(Odd, "sample", lambda *_: random, raising=False)
     with pytest.raises(BadInput, match="repeats itself"):
         keys.create("numeric", space, digits)
 

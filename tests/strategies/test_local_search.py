@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toys import Shifted, ToySpace, failed, plain_space, trial
+from toys import Shifted, ToySpace, failed, mixed_space, plain_space, trial
 
 from nas import Categorical, Integer, Proposal, parse_objectives
 from nas.front import Front
@@ -102,3 +102,12 @@ def test_a_baseline_architecture_is_where_the_search_starts():
     assert {_steps(start, p.candidate) for p in asked} == {1}
     assert len(asked) == 3
     assert asked == [Proposal(p.candidate, ("loss",)) for p in asked]
+
+
+def test_numbers_are_found_to_a_hundredth_of_their_range_by_smaller_and_smaller_steps():
+    space = mixed_space()
+    for seed in range(3):
+        trials = drive(
+            LocalSearch(space, parse_objectives("min near")), Shifted(space, seed).evaluate, 200, seed=seed
+        )
+        assert min(t.values["near"] for t in trials) < 0.01
