@@ -80,7 +80,7 @@ class Config(BaseModel):
     )
     evaluators: list[Spec] = Field([], description="defaults cover the objectives that these do not")
     strategy: Spec = Field("evolution", description="who proposes")
-    memo: str | dict[str, Any] = Field("functional", description="functional, architecture or off")
+    memo: str | dict[str, Any] = Field("functional", description="what is shared: functional, a key with settings, or off")
     budget: BudgetConfig = Field(default_factory=lambda: BudgetConfig(trials=64))
     batch: Annotated[int, Field(gt=0)] | None = Field(default=None, description="trials told together")
     executor: Spec = Field("here", description="where evaluations run")

@@ -37,6 +37,7 @@ class Evaluator(ABC):
         multi_fidelity: metrics whose evaluation costs in proportion to the fidelity; others ignore it.
         pure: whether evaluating changes nothing; False for shared weights in training.
         batched: whether many proposals at once cost less than one by one.
+        builds: whether it may build candidates' modules; False for look-ups.
     """
 
     metrics: frozenset[str] = frozenset()
@@ -46,6 +47,7 @@ class Evaluator(ABC):
     multi_fidelity: frozenset[str] = frozenset()
     pure: ClassVar[bool] = True
     batched: ClassVar[bool] = False
+    builds: ClassVar[bool] = True
 
     @abstractmethod
     def evaluate(self, proposals: Sequence[Proposal], *, seed: int) -> list[Outcome]:
@@ -128,13 +130,13 @@ class Recall:
             return Measurement(dict(self.values), reused=self.key, borrowed=borrowed)
         if isinstance(outcome, Failure):
             return outcome
+        reused = self.key
         if self.running or self.expected:
-            outcome = self._noted(outcome)
-        elif self.key is not None:
-            outcome = replace(outcome, reused=self.key)
-        if not borrowed:
+            outcome, reused = self._noted(outcome), None
+        if reused is None and not borrowed:
             return outcome
-        return replace(outcome, values={**self.values, **outcome.values}, borrowed=borrowed)
+        values = {**self.values, **outcome.values}
+        return replace(outcome, values=values, reused=reused, borrowed=borrowed)
 
     def _noted(self, outcome: Measurement) -> Measurement:
         values = dict(outcome.values)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from nas.architecture import Architecture, Fixed
+from nas.architecture import Architecture, Fixed, Mixture
 from nas.errors import must, unknown_metric
 from nas.objective import Objective, goals, minimised, violations
 from nas.proposal import Measurement
@@ -175,22 +175,23 @@ def _json(member: Member) -> dict[str, Any]:
 
 def members(trials: Sequence[Trial]) -> list[Member]:
     """What is known of each architecture at full fidelity, in the order of their first trials."""
-    found: dict[str, _Collected] = {}
+    found: dict[Architecture | Fixed, _Collected] = {}
     for trial in trials:
         candidate = trial.proposal.candidate
-        if isinstance(candidate, Architecture | Fixed) and trial.values and trial.proposal.fidelity == 1.0:
-            if candidate.key not in found:
-                found[candidate.key] = _Collected(candidate, trial.number)
-            found[candidate.key].add(trial)
+        if not isinstance(candidate, Mixture) and trial.values and trial.proposal.fidelity == 1.0:
+            collected = found.get(candidate)
+            if collected is None:
+                collected = found[candidate] = _Collected(candidate, trial.number)
+            collected.add(trial)
     return [c.member() for c in found.values()]
 
 
 def baseline(trials: Sequence[Trial]) -> Member | None:
     """The baseline as a member; None where the run has none or it could not be measured."""
-    key = next((t.proposal.candidate.key for t in trials if t.role == "baseline"), None)
-    if key is None:
+    reference = next((t.proposal.candidate for t in trials if t.role == "baseline"), None)
+    if reference is None:
         return None
-    return next(iter(members([t for t in trials if t.proposal.candidate.key == key])), None)
+    return next(iter(members([t for t in trials if t.proposal.candidate == reference])), None)
 
 
 def feasible(
@@ -255,17 +256,20 @@ class _Collected:
         self.weights: Path | None = None
 
     def add(self, trial: Trial) -> None:
-        borrowed = trial.outcome.borrowed if isinstance(trial.outcome, Measurement) else ()
-        for metric, value in trial.values.items():
-            if metric in borrowed and metric in self.values:
-                continue
-            if metric not in borrowed and metric not in self.own:
+        outcome = trial.outcome
+        if not isinstance(outcome, Measurement):
+            return
+        for metric, value in outcome.values.items():
+            if metric in outcome.borrowed:
+                if metric in self.values:
+                    continue
+            elif metric not in self.own:
                 self.own.add(metric)
                 self.values.pop(metric, None)
             self.values.setdefault(metric, {})[trial.proposal.replicate] = value
         if trial.role == "confirm":
-            self.confirmed.update(trial.values)
-        self.weights = getattr(trial.outcome, "weights", None) or self.weights
+            self.confirmed.update(outcome.values)
+        self.weights = outcome.weights or self.weights
 
     def member(self) -> Member:
         means = {metric: sum(by.values()) / len(by) for metric, by in self.values.items()}

@@ -136,7 +136,9 @@ class Memoized(Evaluator):
                 f"{k} {m} {proposal.fidelity} {proposal.replicate}" for m, k in missing.items()
             )
             earlier = max((count for _, count in running.values()), default=0)
-            remaining = replace(proposal, metrics=tuple(missing), replicate=proposal.replicate + earlier)
+            remaining = proposal
+            if values or earlier:
+                remaining = replace(proposal, metrics=tuple(missing), replicate=proposal.replicate + earlier)
             return Recall(remaining, values, found, claims, running=running)
         assert found is not None
         return self._rechecked(proposal, values, found) or Recall(None, values, found)

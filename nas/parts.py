@@ -97,8 +97,8 @@ class Parts:
         self.task: Task | None = self._task()
         self.space: Space = _at("space", self._space, search.space)
         self.offers["space"] = self.space
-        probe = _at("space", self._probe, search.seed)
         self.evaluators = self._evaluators()
+        probe = _at("space", self._probe, search.seed)
         self.evaluator = self.evaluators[0] if len(self.evaluators) == 1 else Combined(self.evaluators)
         self.offers["known"] = Known(self.evaluator, search.seed)
         self.strategy: Strategy = self._made("strategy", "strategy", search.strategy)
@@ -193,7 +193,7 @@ class Parts:
         A model that breaks otherwise is left to become a failure of its own trial.
         """
         probe = self.space.sample(stream(seed, "probe"))
-        if self.task is not None:
+        if self.task is not None and any(e.builds for e in self.evaluators):
             with contextlib.suppress(_Broken):
                 _built(self.space, probe)
         return probe

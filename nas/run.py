@@ -250,7 +250,7 @@ def _plain(spec: Any) -> Any:
         return spec if path is None else f"{path.name}:{spec.rpartition(':')[2]}"
     if isinstance(spec, int | float | bool | None):
         return spec
-    return str(getattr(spec, "__qualname__", type(spec).__name__))
+    return spec.__qualname__ if isinstance(spec, type) else type(spec).__name__
 
 
 def _locked(folder: Path) -> int:

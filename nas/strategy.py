@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, final
 
+from nas.architecture import Architecture
 from nas.errors import must
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from nas.architecture import Architecture
     from nas.objective import Objective
     from nas.proposal import Proposal, Trial
     from nas.space import Space
@@ -55,6 +55,9 @@ class Strategy(ABC):
         """Take over what `snapshot` gave."""
         raise must(f"{type(self).__name__}.snapshot", "be None without restore()", sorted(state))
 
+
+Identity: TypeAlias = tuple[str, float, int]
+"""Key, fidelity and replicate of a proposal."""
 
 Script: TypeAlias = "Generator[Sequence[Proposal], Sequence[Trial], None]"
 
@@ -135,29 +138,49 @@ def _in_order(proposals: Sequence[Proposal], trials: Sequence[Trial]) -> list[Tr
 
 @final
 class Distinct(Strategy):
-    """A strategy that never proposes the same architecture, fidelity and replicate twice.
+    """A strategy that does not propose the same architecture, fidelity and replicate again.
+
+    With a functional key, a mutation is drawn again until the key changes, and ``visits`` above 1 make it a
+    tabu list of functions that were visited too often.
 
     Args:
         strategy: asked again, up to ``attempts`` times, for what it repeats.
         attempts: askings per call; when all bring only repeats, nothing is proposed and the search ends.
+        key: what makes architectures the same, such as `nas.keys.create` gives; their own key when None.
+        visits: how often the same may be proposed, at least 1.
+
+    Raises:
+        BadInput: a setting is out of its range.
+
+    Source: Gillard et al. 2023 (unified functional hashing): functional change mutation and the tabu list.
     """
 
-    def __init__(self, strategy: Strategy, attempts: int = 100) -> None:
-        if attempts < 1:
-            raise must("attempts", "be at least 1", attempts)
+    def __init__(
+        self,
+        strategy: Strategy,
+        attempts: int = 100,
+        key: Callable[[Architecture], str] | None = None,
+        visits: int = 1,
+    ) -> None:
+        for name, value in (("attempts", attempts), ("visits", visits)):
+            if value < 1:
+                raise must(name, "be at least 1", value)
         self._strategy = strategy
         self._attempts = attempts
-        self._seen: set[tuple[str, float, int]] = set()
+        self._key = key
+        self._visits = visits
+        self._seen: Counter[Identity] = Counter()
         self.group = strategy.group
 
     def ask(self, n: int, rng: np.random.Generator, pending: Sequence[Proposal] = ()) -> list[Proposal]:
-        """Proposals whose identity is new."""
-        seen = self._seen | {_identity(p) for p in pending}
+        """Proposals whose identity was not proposed too often."""
+        seen = self._seen + Counter(map(self._identity, pending))
         fresh: list[Proposal] = []
         for _ in range(self._attempts):
             for proposal in self._strategy.ask(n - len(fresh), rng, pending):
-                if _identity(proposal) not in seen:
-                    seen.add(_identity(proposal))
+                identity = self._identity(proposal)
+                if seen[identity] < self._visits:
+                    seen[identity] += 1
                     fresh.append(proposal)
             if len(fresh) >= n:
                 break
@@ -165,22 +188,25 @@ class Distinct(Strategy):
 
     def tell(self, trials: Sequence[Trial], rng: np.random.Generator) -> None:
         """Remember identities and pass everything on."""
-        self._seen.update(_identity(trial.proposal) for trial in trials)
+        self._seen.update(self._identity(trial.proposal) for trial in trials)
         self._strategy.tell(trials, rng)
 
     def snapshot(self) -> Mapping[str, Any] | None:
         """The wrapped strategy's state and what was seen."""
         state = self._strategy.snapshot()
-        return None if state is None else {"state": state, "seen": [list(s) for s in sorted(self._seen)]}
+        if state is None:
+            return None
+        return {"state": state, "seen": [[*identity, n] for identity, n in sorted(self._seen.items())]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
-        self._seen = {(str(k), float(f), int(r)) for k, f, r in state["seen"]}
+        self._seen = Counter({(str(k), float(f), int(r)): int(n) for k, f, r, n in state["seen"]})
         self._strategy.restore(state["state"])
 
-
-def _identity(proposal: Proposal) -> tuple[str, float, int]:
-    return proposal.candidate.key, proposal.fidelity, proposal.replicate
+    def _identity(self, proposal: Proposal) -> Identity:
+        candidate = proposal.candidate
+        key = self._key(candidate) if self._key and isinstance(candidate, Architecture) else candidate.key
+        return key, proposal.fidelity, proposal.replicate
 
 
 def check_pair(

@@ -89,8 +89,7 @@ class Spent:
         self.device_seconds += trial.ended - trial.started
         self.failures += trial.failed
         self.reused += trial.reused
-        lent = isinstance(trial.outcome, Measurement) and trial.outcome.reused != trial.proposal.candidate.key
-        if not trial.known and not (trial.reused and lent):
+        if not trial.reused or not (trial.known or _lent(trial)):
             self.evaluations += trial.proposal.fidelity
 
     def reached(self, budget: Budget) -> str | None:
@@ -413,9 +412,9 @@ class Study:
                     now = time.time()
                     self._report(Report(job.number, job.recall.complete(None), "", "", now, now))
                     continue
-                blocker = min((claim for claim in job.recall.claims if claim in self._claims), default=None)
-                if blocker is not None:
-                    self._claims[blocker].append(job)
+                taken = job.recall.claims & self._claims.keys()
+                if taken:
+                    self._claims[min(taken)].append(job)
                     continue
                 self._claims.update((claim, []) for claim in job.recall.claims)
             fresh.append(job)
@@ -529,6 +528,11 @@ class Study:
             log.info("trial %d: %s", trial.number, summary(trial))
         if self.observer is not None:
             self.observer(trial)
+
+
+def _lent(trial: Trial) -> bool:
+    """Whether what was known came from another architecture."""
+    return isinstance(trial.outcome, Measurement) and trial.outcome.reused != trial.proposal.candidate.key
 
 
 def _asked(job: _Job) -> Proposal:

@@ -185,9 +185,9 @@ class Table:
         """The same for positions in the options, shape (n, decisions): pure numpy, for many at once.
 
         Raises:
-            BadInput: the shape is another, or a position is out of its range.
+            BadInput: the shape is another, a position is out of its range, or a decision is real.
         """
-        given = np.asarray(codes)
+        own, given = self.codes, np.asarray(codes)
         if given.ndim != 2 or given.shape[1] != len(self.columns):
             raise must("codes", f"have shape (n, {len(self.columns)})", given.shape)
         outside = (given < self._lowest) | (given > self._highest)
@@ -203,7 +203,7 @@ class Table:
             return dense[packed.astype(np.int64)].astype(np.int64)
         at = np.minimum(np.searchsorted(keys, packed), len(keys) - 1)
         rows: Rows = order[at]
-        return np.where((self.codes[rows] == given).all(axis=1), rows, -1)
+        return np.where((own[rows] == given).all(axis=1), rows, -1)
 
     @cached_property
     def _values_of(self) -> Callable[[Any], Any]:

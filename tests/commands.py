@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nas.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OWN = '''
 import time

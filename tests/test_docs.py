@@ -15,6 +15,7 @@ import nas
 from nas import registry
 from nas.config import BudgetConfig, Config, load, search_of
 from nas.estimators import MEASURES
+from nas.keys import KEYS
 from nas.parts import Parts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,9 +120,14 @@ def test_links_lead_to_files(path):
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
+def test_the_index_names_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((\w+\.md)\)", index)) == {p.name for p in DOCS[1:]} - {"index.md"}
+
+
 # --- what exists, and what does not -------------------------------------------------------------------
 
-KINDS = {
+PLUGINS = {
     "spaces": "space",
     "tasks": "task",
     "evaluators": "evaluator",
@@ -130,7 +136,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("row", "kind"), KINDS.items())
+@pytest.mark.parametrize(("row", "kind"), PLUGINS.items())
 def test_the_readme_names_exactly_what_exists(row, kind):
     (cell,) = [cells[1] for cells in rows(README, "What exists") if cells[0] == row]
     assert sorted(names(cell)) == sorted(registry._builtin(kind))
@@ -184,6 +190,10 @@ def test_every_limit_of_a_budget_is_documented():
     assert [n for cells in rows(CONFIG, "Budgets") for n in names(cells[0])] == list(
         BudgetConfig.model_fields
     )
+
+
+def test_every_key_of_the_memo_is_documented():
+    assert sorted(n for cells in rows(CONFIG, "Shared answers") for n in names(cells[0])) == sorted(KEYS)
 
 
 def test_every_metric_is_documented_with_its_evaluator():

@@ -33,11 +33,20 @@ def config(request, monkeypatch, tmp_path):
 
 
 def tiny(config):
-    """Overrides that make a search of two short trainings on few samples."""
-    task = load(config)[0].task
-    name = task if isinstance(task, str) else task["name"]
-    limited = "limit" in inspect.signature(registry.load("task", name)).parameters
-    return ("budget={trials: 2}", "evaluators.0.epochs=1", *(("task.limit=64",) if limited else ()))
+    """Overrides that make a search of two short trainings on few samples, where it trains on a task."""
+    loaded = load(config)[0]
+    overrides = ["budget={trials: 2}"]
+    if takes("evaluator", loaded.evaluators[0], "epochs"):
+        overrides.append("evaluators.0.epochs=1")
+    if "task" in loaded.model_fields_set and takes("task", loaded.task, "limit"):
+        overrides.append("task.limit=64")
+    return overrides
+
+
+def takes(kind, spec, setting):
+    """Whether what a config names has a setting."""
+    factory = registry.load(kind, spec if isinstance(spec, str) else spec["name"])
+    return setting in inspect.signature(factory).parameters
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -24,16 +24,21 @@ RunFolder = Annotated[Path, typer.Argument(help="folder of the run", metavar="RU
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
-) -> None:
-    """Options before the command."""
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         from nas import __version__
 
         console.print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and stop", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
 
 
 def say_error(text: str) -> None:

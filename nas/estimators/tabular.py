@@ -55,6 +55,7 @@ class TabularEvaluator(Evaluator):
     """
 
     batched: ClassVar[bool] = True
+    builds: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -62,6 +62,7 @@ class TabularSurrogate(Evaluator):
     """
 
     batched: ClassVar[bool] = True
+    builds: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -10,11 +10,13 @@ from nas.space import Space
 from nas.table import ROW, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import nn
 
     from nas.architecture import Architecture
+    from nas.keys.operators import Operator
     from nas.space import Graph
 
 
@@ -56,6 +58,11 @@ class PoolSpace(Space):
     def graph(self, architecture: Architecture) -> Graph | None:
         """The row's graph, where its space is known and has graphs."""
         return None if self.of is None else self.of.graph(self.of.architecture(self.chosen(architecture)))
+
+    @property
+    def operators(self) -> Mapping[str, Operator]:
+        """Those of the rows' space, where it is known."""
+        return {} if self.of is None else self.of.operators
 
     def _space(self) -> Space:
         if self.of is None:
