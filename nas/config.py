@@ -80,11 +80,17 @@ class Config(BaseModel):
     )
     evaluators: list[Spec] = Field([], description="defaults cover the objectives that these do not")
     strategy: Spec = Field("evolution", description="who proposes")
-    memo: str | dict[str, Any] = Field("functional", description="what is shared: functional, a key with settings, or off")
+    memo: str | dict[str, Any] = Field(
+        "functional", description="which answers are shared: functional, a key with settings, or off"
+    )
     budget: BudgetConfig = Field(default_factory=lambda: BudgetConfig(trials=64))
     batch: Annotated[int, Field(gt=0)] | None = Field(default=None, description="trials told together")
     executor: Spec = Field("here", description="where evaluations run")
     export: ExportConfig | None = None
+
+
+DEFAULT_NAMES = {key: f.default for key, f in Config.model_fields.items() if isinstance(f.default, str)}
+"""What keys that are left out stand for, such as the task digits."""
 
 
 def load(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Path]:
@@ -177,7 +183,9 @@ def stored(run: Path) -> tuple[Config, Path]:
 
 
 def override(data: dict[str, Any], setting: str) -> None:
-    """Set ``a.b=c`` in nested mappings and lists; a name such as ``space: conv`` grows into a mapping.
+    """Set ``a.b=c`` in nested mappings and lists.
+
+    A name such as ``space: conv``, given or by default, grows into a mapping.
 
     Raises:
         BadInput: it is not of that form, or the path leads through something that has no parts.
@@ -190,6 +198,8 @@ def override(data: dict[str, Any], setting: str) -> None:
     for step in way:
         key = _key(place, step, setting)
         inner = place[key] if isinstance(place, list) else place.get(key)
+        if inner is None and place is data:
+            inner = DEFAULT_NAMES.get(key)
         if isinstance(inner, str) and way[0] != "objectives":
             inner = {"key" if step == "memo" else "name": inner}
         if inner is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, final
@@ -42,9 +43,10 @@ class Result:
         """Metrics of members on the test split, by exactly the weights that were scored in the search.
 
         Raises:
-            BadInput: no weights were kept, or the task has no test split.
+            BadInput: no weights were kept, the task has no test split, or its data are others than before.
         """
         trainer = self.parts.trainer()
+        self._check_data()
         return [trainer.score(self._proposal(m), self._weights(m), "test") for m in members]
 
     def retrain(self, member: Member, seeds: int) -> list[Mapping[str, float]]:
@@ -54,6 +56,7 @@ class Result:
             RunFailed: a training failed.
         """
         found = []
+        self._check_data()
         for replicate in range(1, seeds + 1):
             weights = self.train(member, replicate)
             found.append(self.parts.trainer().score(self._proposal(member, replicate), weights, "test"))
@@ -100,6 +103,13 @@ class Result:
             for exporter in exporters:
                 written += exporter(bundle, place)
         return written
+
+    def _check_data(self) -> None:
+        """Refuse other data than the run searched on, which may lie in the same place on another machine."""
+        known = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))["identity"]["data"]
+        here = "" if self.parts.task is None else self.parts.task.fingerprint()
+        if known != here:
+            raise must("the data", f"be those of the run, with fingerprint {known}", here)
 
     def _proposal(self, member: Member, replicate: int = 0) -> Proposal:
         trainer = self.parts.trainer()

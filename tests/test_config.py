@@ -17,7 +17,7 @@ from nas.errors import BadInput
 from nas.study import Budget
 
 TEXTS = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=("Cs",)), max_size=20)
-"""JSON writes other characters as pairs of escapes, which YAML does not join; and YAML has short keys only."""
+"""JSON writes other characters as pairs of escapes, which YAML does not join; YAML's keys are short."""
 
 SCALARS = {
     "1e-4": 1e-4,
@@ -118,10 +118,12 @@ def test_anchors_are_shared():
         ("strategy.population=8", ("strategy",), {"name": "random", "population": 8}),
         ("evaluators.0.lr=1e-2", ("evaluators", 0), {"name": "training", "lr": 0.01}),
         ("evaluators.1=cost", ("evaluators", 1), "cost"),
-        ("task.limit=60", ("task",), {"limit": 60}),
+        ("task.limit=60", ("task",), {"name": "digits", "limit": 60}),
         ("objectives=max accuracy, min params < 5", ("objectives",), "max accuracy, min params < 5"),
         ("target={name: host, threads: 2}", ("target",), {"name": "host", "threads": 2}),
         ("baseline=", ("baseline",), None),
+        ("baseline.width=3", ("baseline",), {"width": 3}),
+        ("export.formats=[pt2]", ("export",), {"formats": ["pt2"]}),
     ],
 )
 def test_overrides_reach_into_mappings_and_lists(setting, path, value):
@@ -138,6 +140,18 @@ def test_overrides_reach_into_mappings_and_lists(setting, path, value):
     for step in path:
         found = found[step]
     assert found == value
+
+
+def test_overrides_add_what_is_not_there():
+    data = {"space": "conv"}
+    for setting in ("budget.trials=3", "memo.key=architecture", "target.threads=2"):
+        override(data, setting)
+    assert data == {
+        "space": "conv",
+        "budget": {"trials": 3},
+        "memo": {"key": "architecture"},
+        "target": {"name": "host", "threads": 2},
+    }
 
 
 def test_objectives_as_a_text_have_no_parts():

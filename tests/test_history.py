@@ -71,6 +71,9 @@ def test_batches_come_in_the_order_in_which_they_became_complete():
     assert history.partial(4) == {1: parts[4, 1]}
     assert history.partial(0) == {}
     assert [t.number for t in history.trials] == [1, 2, 3, 5, 0]
+    history.append(measured_batch(6, 3)[:1])
+    assert history.open_batch() == (6, 3)  # the newest
+    history.append(measured_batch(6, 3)[1:])
     history.append([parts[4, 0]])
     assert history.open_batch() is None
 
@@ -237,8 +240,9 @@ def test_truncating_looks_further_back_than_one_block(tmp_path):
 def test_the_lock_of_a_killed_owner_is_not_waited_for(tmp_path):
     stored(tmp_path / "j.log", 1)
     (tmp_path / "j.log.lock").symlink_to(tmp_path / "j.log")
-    OptunaHistory(tmp_path / "j.log", SPACE, GOALS).append([measured(1)])  # else: half a minute
-    assert not (tmp_path / "j.log.lock").is_symlink()
+    history = OptunaHistory(tmp_path / "j.log", SPACE, GOALS)
+    assert not (tmp_path / "j.log.lock").is_symlink()  # else: half a minute
+    history.append([measured(1)])
 
 
 # --- full disks ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -750,6 +751,20 @@ def test_a_batch_that_was_cut_is_completed_at_its_own_size():
     one.run(Budget(trials=20))
     assert [len(b) for b in cut.batches()] == [6, 8, 6]
     assert proposals(one)[:6] == proposals(first)
+
+
+def test_numbers_stay_unique_when_a_cut_batch_is_followed_by_a_confirmation():
+    whole = study(RandomSearch(SPACE, LOSS), batch=4)
+    whole.run(Budget(trials=8))
+    first, second = whole.history.batches()
+    cut = MemoryHistory()
+    cut.append(
+        [*first, *second[:2], replace(first[0], number=8, role="confirm", batch=8, position=0, size=1)]
+    )
+    one = study(RandomSearch(SPACE, LOSS), batch=4, history=cut)
+    one.run(Budget(trials=12))
+    assert sorted(t.number for t in cut.trials) == list(range(13))
+    assert proposals(one)[:8] == proposals(whole)
 
 
 # --- snapshots ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,16 +66,21 @@ def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def number(value: float) -> str:
-    """A figure for people."""
+    """A figure for people; sizes of spaces may be integers of any length."""
+    if isinstance(value, int) and abs(value) >= 10**15:
+        exponent = int(math.log10(abs(value)))
+        return f"{'-' if value < 0 else ''}{abs(value) // 10 ** (exponent - 1) / 10}e+{exponent}"
     if value != value:
         return "nan"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
     """Seconds for people."""
+    if seconds < 0.1:
+        return f"{1e3 * seconds:.0f} ms"
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes = int(seconds // 60)

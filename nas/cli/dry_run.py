@@ -66,7 +66,7 @@ def _facts(parts: Parts) -> dict[str, Any]:
     limits = {name: limit for name, limit in vars(search.budget).items() if limit is not None}
     return {
         "space": type(parts.space).__name__,
-        "size": "infinitely many" if size == float("inf") else f"{size:,}",
+        "size": "infinitely many" if size == float("inf") else number(size),
         "objectives": [str(o) for o in parts.objectives],
         "task": _named(search.task),
         "target": _named(search.target),

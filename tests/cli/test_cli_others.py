@@ -10,6 +10,7 @@ from commands import QUICK, TRAINED
 
 import nas as toolkit
 from nas import registry
+from nas.cli.app import duration, number
 from nas.config import load
 
 
@@ -106,6 +107,26 @@ def test_the_schema_names_every_key(nas):
     assert {"space", "task", "objectives", "budget", "seed"} <= set(schema["properties"])
     assert schema["additionalProperties"] is False
     assert schema["required"] == ["space"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (3, "3"), (12345.0, "12,345"), (0.123456, "0.1235"), (1234.5, "1,234"), (float("nan"), "nan"),
+        (float("inf"), "inf"), (123456789012345, "123,456,789,012,345"), (10**15, "1.0e+15"),
+        (9_99 * 10**498, "9.9e+500"), (-(7**2000), "-1.5e+1690"), (1e300, "1e+300"),
+    ],
+)  # fmt: skip
+def test_numbers_are_readable(value, shown):
+    assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 ms"), (0.0123, "12 ms"), (0.5, "0.5 s"), (59.4, "59 s"), (61, "1 min 1 s"), (7_260, "2 h 1 min")],
+)
+def test_durations_are_readable(seconds, shown):
+    assert duration(seconds) == shown
 
 
 def test_version_and_help(nas):

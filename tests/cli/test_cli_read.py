@@ -120,6 +120,17 @@ def test_weights_that_are_gone_are_told(trained):
         assert "must have its weights kept" in answer.err
 
 
+def test_scores_on_other_data_are_refused(trained, monkeypatch):
+    from nas.tasks.digits import Digits
+
+    monkeypatch.setattr(Digits, "fingerprint", lambda _: "0" * 32)
+    for option in (("--test",), ("--retrain", 1)):
+        answer = trained("front", "run", *option)
+        assert answer.code == 2
+        assert "the data must be those of the run, with fingerprint" in answer.err
+    assert trained("front", "run").code == 0
+
+
 def test_a_damaged_run_is_told(quick):
     quick.write("run/config.json", "{")
     answer = quick("status", "run")
