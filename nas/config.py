@@ -85,6 +85,7 @@ class Config(BaseModel):
     )
     budget: BudgetConfig = Field(default_factory=lambda: BudgetConfig(trials=64))
     batch: Annotated[int, Field(gt=0)] | None = Field(default=None, description="trials told together")
+    warm_start: str | None = Field(default=None, description="folder of an earlier run to begin with")
     executor: Spec = Field("here", description="where evaluations run")
     export: ExportConfig | None = None
 
@@ -154,6 +155,7 @@ def search_of(config: Config, folder: Path) -> Search:
         executor=config.executor,
         batch=config.batch,
         seed=config.seed,
+        warm_start=None if config.warm_start is None else Path(config.warm_start),
         formats=() if config.export is None else config.export.formats,
         folder=folder,
     )

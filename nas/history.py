@@ -18,7 +18,7 @@ import numpy as np
 
 from nas.architecture import Architecture
 from nas.decision import Categorical, Integer, Real
-from nas.errors import StorageError, must
+from nas.errors import BadInput, StorageError, must
 from nas.objective import goals
 from nas.proposal import Failure, Measurement, Outcome, Proposal, Trial
 
@@ -335,6 +335,36 @@ def trial_from_json(record: Mapping[str, Any], space: Space) -> Trial:
             notes=m["notes"],
         )
     return Trial(proposal=proposal, outcome=outcome, **rest)
+
+
+def earlier_trials(journal: Path, space: Space) -> tuple[list[Trial], int]:
+    """The trials of a finished or running search, to begin another one with.
+
+    Args:
+        journal: of that search; it is only read.
+        space: of the new search; the other's may differ.
+
+    Returns:
+        The trials whose architectures belong to the space, and the number of the others.
+
+    Raises:
+        StorageError: the journal cannot be read.
+    """
+    import optuna
+
+    try:
+        study = optuna.load_study(study_name="nas", storage=_backend(journal, journal))
+        stored = [frozen.user_attrs.get("record") for frozen in study.get_trials(deepcopy=False)]
+    except Exception as error:  # whatever Optuna raises for a file that is no journal
+        raise StorageError(f"the journal {journal} cannot be read: {error}") from error
+    trials, foreign = [], 0
+    for record in stored:
+        try:
+            if record is not None:
+                trials.append(trial_from_json(record, space))
+        except BadInput:
+            foreign += 1
+    return trials, foreign
 
 
 def truncate_torn_tail(path: Path) -> int:

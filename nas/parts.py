@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,14 @@ from nas.architecture import Architecture, Fixed
 from nas.attainable import check_attainable
 from nas.errors import BadInput, Incompatible, must, unknown, unknown_metric
 from nas.evaluator import Combined, Evaluator, FunctionEvaluator, Known, Trainer, seeded_module
+from nas.history import earlier_trials
 from nas.keys import KEYS
 from nas.memo import POLICIES, Memoized
 from nas.objective import Objective, parse_objectives
 from nas.proposal import Proposal
 from nas.rng import stream
 from nas.space import Space
+from nas.strategies.warm_start import WarmStart
 from nas.strategy import Strategy, check_pair
 from nas.study import Budget, Study
 from nas.target import Target
@@ -29,6 +32,8 @@ from nas.task import Task
 if TYPE_CHECKING:
     from nas.history import History
     from nas.proposal import Trial
+
+log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -54,6 +59,7 @@ class Search:
         executor: where evaluations run.
         batch: trials told together; None tells each as it ends.
         seed: rules everything that is random.
+        warm_start: folder of an earlier run whose trials the strategy is told first.
         formats: exporters that will write the front; checked before anything runs.
         folder: that file references start from.
     """
@@ -70,6 +76,7 @@ class Search:
     executor: Any = "here"
     batch: int | None = None
     seed: int = 0
+    warm_start: Path | None = None
     formats: Sequence[str] = ()
     folder: Path = field(default_factory=Path.cwd)
 
@@ -105,6 +112,8 @@ class Parts:
         reason = check_pair(self.strategy, _label(search.strategy), self.space, probe, self.objectives)
         if reason is not None:
             raise Incompatible(f"{reason}; 'nas list pairs' shows what works", "strategy")
+        if search.warm_start is not None:
+            self.strategy = _at("warm_start", self._warm, search.warm_start)
         self.baseline = _at("baseline", self._baseline, search.baseline)
         self.memoized = self._memoized()
         if search.formats:
@@ -247,6 +256,21 @@ class Parts:
             raise unknown("setting of memo", next(iter(settings)), POLICIES)
         return Memoized(self.evaluator, self.space, key, seed=self.search.seed, **policies)
 
+    def _warm(self, run: Path) -> Strategy:
+        """The strategy, told an earlier run's trials first: those of this run's own copy once there is one."""
+        copy = None if self.folder is None else self.folder / WARM_START
+        journal = copy if copy is not None and copy.is_file() else run / "journal.log"
+        if not journal.is_file():
+            raise must("it", "be the folder of a run", str(run))
+        trials, foreign = earlier_trials(journal, self.space)
+        warm = WarmStart(self.strategy, trials, self.space, self.objectives)
+        left_out = dict(warm.unfit) | ({"outside the space": foreign} if foreign else {})
+        if not warm.fitting:
+            raise must("it", "hold trials of this space and these objectives", left_out)
+        log.info("warm start: %d trials, left out: %s", warm.fitting, left_out)
+        self.offers["warm start"] = f"{warm.fitting} trials of {run}, {sum(left_out.values())} left out"
+        return warm
+
     def _baseline(self, given: Any) -> Architecture | Fixed | None:
         if given is None:
             return None
@@ -260,6 +284,9 @@ class Parts:
             return Fixed(text if in_file is None else factory)
         return self.space.architecture(given)
 
+
+WARM_START = "warm_start.log"
+"""Copy of the earlier run's journal in a run's folder, so that a resumed run begins with the same trials."""
 
 CONTRACTS: Mapping[str, type] = {
     "task": Task,

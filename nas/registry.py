@@ -132,7 +132,8 @@ def create(
     Args:
         kind: among `KINDS`.
         spec: a name, a mapping with ``name`` or ``factory`` and settings, a class, or the finished object;
-            a setting such as ``./file.py:name`` stands for what it points to.
+            a setting such as ``./file.py:name`` stands for what it points to, and one named like its own
+            kind is such a description itself, as in ``{name: halving, strategy: {name: evolution}}``.
         offers: values that the factory receives where its signature names them.
         folder: that ``./file.py`` references start from.
 
@@ -147,6 +148,11 @@ def create(
     if not isinstance(spec, str | Mapping):
         return spec
     factory, label, settings = resolve(kind, spec, folder)
+    if isinstance(settings.get(kind), str | Mapping):  # a wrapper: what it wraps is made first
+        try:
+            settings[kind] = create(kind, settings[kind], offers, folder=folder)
+        except BadInput as error:
+            raise error.at(kind) from error
     return call(factory, label, settings, offers or {})
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 from nas import registry, sources
 from nas.errors import BadInput, StorageError, must
 from nas.history import History, MemoryHistory, OptunaHistory
-from nas.parts import Parts, Search
+from nas.parts import WARM_START, Parts, Search
 from nas.result import Result, versions
 from nas.study import Budget
 
@@ -114,6 +114,7 @@ class Run:
             else:
                 write_text(path, json.dumps(description, indent=2) + "\n")
             sources.keep(self.parts.search, self.folder)
+            self._keep_warm_start()
             if config is not None:
                 write_text(self.folder / "config.json", json.dumps(config, indent=2) + "\n")
         except BadInput:
@@ -127,6 +128,12 @@ class Run:
             if before != json.loads(json.dumps(value)):
                 remedy = "start a new run with another --out"
                 raise must(f"{name} of the run in {self.folder}", f"stay {before!r}", value, remedy)
+
+    def _keep_warm_start(self) -> None:
+        """Copy the journal that the strategy began with: the earlier run may go on, this one must repeat."""
+        earlier, copy = self.parts.search.warm_start, self.folder / WARM_START
+        if earlier is not None and not copy.is_file():
+            shutil.copy2(earlier / "journal.log", copy)
 
     def _history(self) -> History:
         journal = self.folder / "journal.log"
@@ -171,12 +178,14 @@ def search(
     baseline: Any = None,
     batch: int | None = None,
     seed: int = 0,
+    warm_start: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Front:
     """Search, and give the front.
 
     Args:
-        space, objectives, task, strategy, target, memo, baseline, batch, seed: as in `Search`.
+        space, objectives, task, strategy, target, memo, baseline, batch, seed, warm_start: as in
+            `Search`.
         evaluator: an evaluator, a function such as an existing training loop, or a list of them.
         trials: a budget of that many trials; 64 without any budget.
         budget: a `Budget` or its limits.
@@ -200,6 +209,7 @@ def search(
         baseline=baseline,
         batch=batch,
         seed=seed,
+        warm_start=None if warm_start is None else Path(warm_start),
     )
     run = Run(settings, None if out is None else Path(out))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ def search_command(
     out: Annotated[Path | None, typer.Option(help="folder of the run; runs/NAME when not given")] = None,
     seed: Annotated[int | None, typer.Option(help="rules everything random")] = None,
     settings: Settings = None,
+    warm_start: Annotated[Path | None, typer.Option(help="run whose trials the strategy starts from")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check, try three samples, estimate")] = False,
     json: Json = False,
 ) -> None:
@@ -30,6 +32,8 @@ def search_command(
     from nas.config import load, resolved, search_of
 
     given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
+    if warm_start is not None:
+        given.append(f"warm_start={dumps(str(warm_start))}")
     loaded, folder = load(config, given)
     search = search_of(loaded, folder)
     if dry_run:
@@ -79,6 +83,8 @@ def _announce(run: Run) -> None:
     size = number(parts.space.size) if parts.space.size != float("inf") else "infinitely many"
     say(f"{type(parts.space).__name__}: {size} architectures; {', '.join(map(str, parts.objectives))}")
     say(f"run folder {run.folder}")
+    if "warm start" in parts.offers:
+        say(f"the strategy starts from {parts.offers['warm start']}")
     if run.history.trials:
         say(f"continuing after {len(run.history.trials)} trials")
     if parts.task is not None and not parts.task.repeatable:

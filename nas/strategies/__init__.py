@@ -1,6 +1,7 @@
 """Strategies, one a file."""
 
 BUILTIN = {
+    "distinct": "nas.strategies.distinct:distinct",
     "aging_evolution": "nas.strategies.aging_evolution:AgingEvolution",
     "evolution": "nas.strategies.evolution:evolution",
     "grid": "nas.strategies.grid:Grid",
