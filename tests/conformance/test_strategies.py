@@ -8,8 +8,8 @@ from nas.registry import create, names
 from nas.testing import SEARCHING_CHECKS, STRATEGY_CHECKS, check_strategy
 
 LEARNS_NOTHING = ("distinct", "grid", "halving", "hyperband", "random")
-"""Strategies that do not use what they are told, and so cannot beat random search where every evaluation costs
-the same; by default the wrappers among them wrap random search."""
+"""Strategies that do not use what they are told, and so cannot beat random search where every evaluation
+costs the same; by default the wrappers among them wrap random search."""
 
 
 def _factory(name):
