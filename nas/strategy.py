@@ -176,8 +176,11 @@ class Distinct(Strategy):
         """Proposals whose identity was not proposed too often."""
         seen = self._seen + Counter(map(self._identity, pending))
         fresh: list[Proposal] = []
+        offered = list(pending)  # what was refused counts as pending, so that an ordered strategy goes on
         for _ in range(self._attempts):
-            for proposal in self._strategy.ask(n - len(fresh), rng, pending):
+            asked = self._strategy.ask(n - len(fresh), rng, offered)
+            offered += asked
+            for proposal in asked:
                 identity = self._identity(proposal)
                 if seen[identity] < self._visits:
                     seen[identity] += 1
