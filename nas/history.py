@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
@@ -12,15 +11,14 @@ from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
-from zipfile import BadZipFile
-
-import numpy as np
 
 from nas.architecture import Architecture
 from nas.decision import Categorical, Integer, Real
 from nas.errors import BadInput, StorageError, must
 from nas.objective import goals
-from nas.proposal import Failure, Measurement, Outcome, Proposal, Trial
+from nas.proposal import Failure, Trial
+from nas.record import trial_from_json, trial_to_json
+from nas.snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
     from nas.decision import Decision
@@ -285,58 +283,6 @@ class OptunaHistory(History):
         return read_snapshot(path) if path is not None and path.is_file() else super().saved()
 
 
-# --- records ----------------------------------------------------------------------------------------
-
-
-def trial_to_json(trial: Trial) -> dict[str, Any]:
-    """A trial as JSON values: gradients and vectors are told, not stored."""
-    record: dict[str, Any] = {
-        name: getattr(trial, name)
-        for name in (
-            "number", "role", "batch", "position", "size", "host", "device", "queued", "started", "ended",
-            "attempts", "lost_seconds",
-        )
-    }  # fmt: skip
-    record["proposal"] = trial.proposal.to_json()
-    o = trial.outcome
-    if isinstance(o, Failure):
-        record["failure"] = {"kind": o.kind, "reason": o.reason, "seconds": o.seconds}
-    else:
-        record["measurement"] = {
-            "values": {m: float(v) if math.isfinite(v) else str(float(v)) for m, v in o.values.items()},
-            "seconds": o.seconds,
-            "weights": None if o.weights is None else str(o.weights),
-            "reused": o.reused,
-            "borrowed": sorted(o.borrowed),
-            "notes": dict(o.notes),
-        }
-    return record
-
-
-def trial_from_json(record: Mapping[str, Any], space: Space) -> Trial:
-    """The trial that `trial_to_json` described.
-
-    Raises:
-        BadInput: its architecture is not one of the space's.
-    """
-    rest = dict(record)
-    proposal = Proposal.from_json(rest.pop("proposal"), space)
-    outcome: Outcome
-    if "failure" in rest:
-        outcome = Failure(**rest.pop("failure"))
-    else:
-        m = rest.pop("measurement")
-        outcome = Measurement(
-            {name: float(value) for name, value in m["values"].items()},
-            m["seconds"],
-            weights=None if m["weights"] is None else Path(m["weights"]),
-            reused=m["reused"],
-            borrowed=frozenset(m["borrowed"]),
-            notes=m["notes"],
-        )
-    return Trial(proposal=proposal, outcome=outcome, **rest)
-
-
 def earlier_trials(journal: Path, space: Space) -> tuple[list[Trial], int]:
     """The trials of a finished or running search, to begin another one with.
 
@@ -388,60 +334,6 @@ def truncate_torn_tail(path: Path) -> int:
         if keep < end:
             file.truncate(keep)
     return end - keep
-
-
-def write_snapshot(path: Path, state: Mapping[str, Any], told: int) -> None:
-    """Write arrays and JSON values to one npz file, atomically.
-
-    Raises:
-        BadInput: the state holds something that is neither an array nor JSON.
-    """
-    arrays: dict[str, Any] = {}
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            arrays[f"a{len(arrays)}"] = value
-            return {"__array__": f"a{len(arrays) - 1}"}
-        if isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
-            return {k: plain(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
-        if isinstance(value, str | int | float | bool | None):
-            return value
-        raise must("a snapshot", "hold arrays, and JSON values with text keys, only", value)
-
-    text = json.dumps({"told": told, "state": plain(state)})
-    arrays["json"] = np.frombuffer(text.encode(), dtype=np.uint8)
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read_snapshot(path: Path) -> tuple[Mapping[str, Any], int]:
-    """What `write_snapshot` wrote.
-
-    Raises:
-        StorageError: the file is damaged.
-    """
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            data = json.loads(file["json"].tobytes().decode())
-
-            def restored(value: Any) -> Any:
-                if isinstance(value, dict):
-                    return (
-                        file[value["__array__"]]
-                        if "__array__" in value
-                        else {k: restored(v) for k, v in value.items()}
-                    )
-                return [restored(v) for v in value] if isinstance(value, list) else value
-
-            return restored(data["state"]), int(data["told"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise StorageError(f"the snapshot {path} is damaged: {error}") from error
 
 
 def _distribution(leaf: Decision) -> Any:

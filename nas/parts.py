@@ -257,7 +257,7 @@ class Parts:
         return Memoized(self.evaluator, self.space, key, seed=self.search.seed, **policies)
 
     def _warm(self, run: Path) -> Strategy:
-        """The strategy, told first what an earlier run found: of its copy in this folder where there is one."""
+        """The strategy, told first what an earlier run found, by its copy in this folder if there is one."""
         copy = None if self.folder is None else self.folder / WARM_START
         journal = copy if copy is not None and copy.is_file() else run / "journal.log"
         if not journal.is_file():

@@ -143,8 +143,8 @@ class Trial:
 
     Args:
         number: order of asking, from 0.
-        role: ``search`` trials are told to the strategy; ``baseline`` is the reference; ``confirm`` are
-            later measurements of front members.
+        role: ``search`` trials answer the strategy; ``baseline`` is told first as the reference; ``confirm``
+            trials measure front members again and are not told.
         batch: trials of one batch are told together; equal to the batch's first number.
         position: place within the batch.
         size: number of trials in the batch.

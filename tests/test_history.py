@@ -19,17 +19,11 @@ from toys import ToySpace, conditional_space, failed, mixed_space, plain_space, 
 
 from nas import Categorical, Fixed, Mixture, parse_objectives
 from nas.errors import BadInput, StorageError
-from nas.history import (
-    MemoryHistory,
-    OptunaHistory,
-    read_snapshot,
-    trial_from_json,
-    trial_to_json,
-    truncate_torn_tail,
-    write_snapshot,
-)
+from nas.history import MemoryHistory, OptunaHistory, truncate_torn_tail
 from nas.proposal import Failure, Measurement, Proposal, Trial
+from nas.record import trial_from_json, trial_to_json
 from nas.rng import stream
+from nas.snapshot import read_snapshot, write_snapshot
 
 GOLDEN = Path(__file__).parent / "golden" / "journal_v1.log"
 SPACE = conditional_space()

@@ -19,7 +19,7 @@ def logs_command(
     """A line for each trial, or the whole log of one."""
     from nas.errors import must
     from nas.executor import log_file
-    from nas.history import trial_to_json
+    from nas.record import trial_to_json
     from nas.study import summary
 
     trials = {t.number: t for t in opened(run).history.trials}
