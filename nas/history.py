@@ -6,7 +6,6 @@ import math
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,8 @@ from nas.record import trial_from_json, trial_to_json
 from nas.snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from nas.decision import Decision
     from nas.objective import Objective
     from nas.space import Space

@@ -83,7 +83,7 @@ class Function:
         arity: number of operands, 1 to 3.
         compute: of (xp, operands with their axis of samples).
         rule: shape of the result from the operands' shapes; raises `BadShape`.
-        commutative, associative: as in `nas.keys.operators.Operator`.
+        commutative, associative: as in `nas.operators.Operator`.
         neutral: the constant that changes nothing as an operand; None where there is none.
     """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from nas.keys.operators import Operator
+    from nas.operators import Operator
     from nas.supernet import Supernet
 
 ATTEMPTS = 10_000

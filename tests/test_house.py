@@ -14,7 +14,7 @@ import nas
 
 ROOT = Path(nas.__file__).parent
 CHAIN = """
-errors rng columnar → decision → architecture → space supernet task target targets objective
+errors rng columnar operators → decision → architecture → space supernet task target targets objective
 → proposal encoding variation program table tables record snapshot → evaluator strategy history front
 → keys memo kernels surrogates attainable → spaces | tasks | estimators | strategies | export
 → registry sources executor study testing pairs → parts → result → run → experiment report config → cli

@@ -92,7 +92,7 @@ def _announce(run: Run) -> None:
 
 
 def _plots(run: Run, front: Front) -> list[Path]:
-    from nas.report import plot_front, plot_hypervolume
+    from nas.report.plots import plot_front, plot_hypervolume
 
     if not front:
         return []

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, TypeAlias
 from nas.architecture import Architecture, digest
 from nas.errors import Incompatible, must, unknown
 from nas.keys.numeric import ERROR, GraphRun, ModuleRun, Numeric
-from nas.keys.operators import operators_of
 from nas.keys.structural import skip_collapse, structural
 from nas.keys.symbolic import Symbolic
+from nas.operators import BUILTIN
 from nas.rng import stream
 from nas.space import Adaptation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nas.operators import Operator
     from nas.space import Graph, Space
     from nas.task import Task
 
@@ -70,6 +71,11 @@ def _together(keys: Mapping[str, str]) -> str:
 
 def _exact(architecture: Architecture) -> str:
     return architecture.key
+
+
+def operators_of(space: Space) -> Mapping[str, Operator]:
+    """The built-in properties of operations, and over them what the space declares."""
+    return {**BUILTIN, **space.operators}
 
 
 def _architecture(space: Space, task: Task | None) -> Key:  # noqa: ARG001 - one signature for keys

@@ -10,14 +10,14 @@ import numpy as np
 
 from nas.architecture import digest
 from nas.errors import BadInput, must
-from nas.keys.operators import UNKNOWN, Array
+from nas.operators import UNKNOWN, Array
 from nas.rng import stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nas.architecture import Architecture
-    from nas.keys.operators import Operator
+    from nas.operators import Operator
     from nas.space import Graph, Space
     from nas.task import Task
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, final
 
-from nas.keys.operators import BUILTIN, UNKNOWN
+from nas.operators import BUILTIN, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nas.keys.operators import Operator
+    from nas.operators import Operator
     from nas.space import Graph
 
 KNOWN = 1_000_000

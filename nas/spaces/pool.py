@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas.architecture import Architecture
-    from nas.keys.operators import Operator
+    from nas.operators import Operator
     from nas.space import Graph
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from nas.decision import Categorical, Repeat, When
 from nas.errors import must, unknown
-from nas.keys.operators import Operator
+from nas.operators import Operator
 from nas.program import FUNCTIONS, Function, Program, Programs, Signature, Statement, constants_of
 from nas.rng import stream
 from nas.space import Space
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nas.architecture import Architecture
-    from nas.keys.operators import Array, Draw
+    from nas.operators import Array, Draw
     from nas.space import Graph
     from nas.task import Task
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from nas import keys
 from nas.errors import BadInput, Incompatible, UnknownName
-from nas.keys.operators import BUILTIN, Operator
 from nas.keys.structural import skip_collapse, structural
 from nas.keys.symbolic import Symbolic
+from nas.operators import BUILTIN, Operator
 from nas.space import Graph
 from nas.spaces.mlp import MlpSpace
 from nas.spaces.nasbench201 import OPS, NasBench201Space

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nas.space import Space
-
 Array: TypeAlias = "NDArray[np.float64]"
 
 
@@ -59,11 +57,6 @@ class Operator:
 
 UNKNOWN = Operator()
 """An operation of which nothing is declared."""
-
-
-def operators_of(space: Space) -> Mapping[str, Operator]:
-    """The built-in properties, and over them what the space declares."""
-    return {**BUILTIN, **space.operators}
 
 
 # --- canonical cells: images of 3 channels and 5 x 5 pixels, without normalisation -----------------------
