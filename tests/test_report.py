@@ -11,7 +11,8 @@ from toys import plain_space, trial
 from nas import Fixed, parse_objectives, stream
 from nas.errors import BadInput
 from nas.front import Front
-from nas.report import hypervolume_history, label, plot_front, plot_hypervolume
+from nas.report.curves import hypervolume_history, label
+from nas.report.plots import plot_front, plot_hypervolume
 
 SPACE = plain_space(64, 3)
 

@@ -8,22 +8,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nas.architecture import Architecture
-from nas.front import box, feasible, hypervolume, members, nondominated
-from nas.objective import Objective, goals, minimised
+from nas.objective import goals
+from nas.report.curves import hypervolume_history, label, logarithmic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from nas.front import Front, Member
+    from nas.objective import Objective
     from nas.proposal import Trial
 
 INK, PALE, ACCENT, MARK = "#1f2933", "#9aa5b1", "#0b69a3", "#d64545"
-UNITS: Mapping[str, str] = {"ms": "ms", "mj": "mJ", "bytes": "bytes", "mb": "MB", "seconds": "s"}
-"""What the last part of a metric's name says of its unit."""
-LOG_SPAN = 20.0
-"""Positive values that differ by more than this factor are drawn on a log axis."""
 
 
 def plot_front(front: Front, path: Path) -> Path:
@@ -88,42 +84,6 @@ def plot_hypervolume(trials: Sequence[Trial], objectives: Sequence[Objective], p
     return path
 
 
-def hypervolume_history(
-    trials: Sequence[Trial], objectives: Sequence[Objective]
-) -> tuple[list[int], list[float]]:
-    """Numbers of search trials at which the front grew, and its hypervolume in the box of the whole run.
-
-    Each architecture counts with what is known of it at the end. The first number is 0, the last one that
-    of all search trials.
-    """
-    baseline = next((dict(t.values) for t in trials if t.role == "baseline"), None)
-    everything = [m for m in members(trials) if isinstance(m.candidate, Architecture)]
-    found = feasible(everything, objectives, baseline)
-    searched = [t.number for t in trials if t.role == "search"]
-    place = {number: i + 1 for i, number in enumerate(searched)}
-    counts, volumes = [0], [0.0]
-    if not found:
-        return [0, len(searched)], [0.0, 0.0]
-    points = minimised([m.values for m in found], objectives)
-    low, high = box(points)
-    scaled = (points - low) / (high - low)
-    kept = np.empty((0, scaled.shape[1]))
-    for member, point in zip(found, scaled, strict=True):
-        if (kept <= point).all(axis=1).any():
-            continue
-        kept = np.vstack([kept, point])
-        kept = kept[nondominated(kept)]
-        counts.append(place.get(member.trial, 0))
-        volumes.append(hypervolume(kept))
-    return [*counts, len(searched)], [*volumes, volumes[-1]]
-
-
-def label(metric: str) -> str:
-    """A metric's name with its unit, as an axis shows it."""
-    name, _, last = metric.rpartition("_")
-    return f"{name.replace('_', ' ')} ({UNITS[last]})" if name and last in UNITS else metric.replace("_", " ")
-
-
 def _panel(axes: Any, front: Front, x: Objective, y: Objective) -> None:
     axes.plot(
         _column(front.candidates, x.metric), _column(front.candidates, y.metric), ".", color=PALE,
@@ -152,8 +112,7 @@ def _staircase(axes: Any, front: Front, x: Objective, y: Objective) -> None:
 
 
 def _scale(axes: Any, side: str, values: Sequence[float]) -> None:
-    """A log axis where values span orders of magnitude; never for fractions such as accuracy."""
-    if min(values) > 0 and max(values) > max(1.0, LOG_SPAN * min(values)):
+    if logarithmic(values):
         getattr(axes, f"set_{side}scale")("log")
 
 
