@@ -34,6 +34,7 @@ import optuna
 from record import record
 
 from nas import parse_objectives
+from nas.budget import Budget
 from nas.evaluator import Evaluator
 from nas.history import MemoryHistory, OptunaHistory
 from nas.memo import Memoized
@@ -41,7 +42,7 @@ from nas.proposal import Measurement, Trial
 from nas.registry import create
 from nas.rng import stream
 from nas.spaces.nasbench201 import OPS, NasBench201Space
-from nas.study import Budget, Study
+from nas.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -371,9 +371,7 @@ class Run:
 def search_table(key, seed: int, seconds: float, deviation: float = 0.0, repeats: int = 1) -> Study:
     """Aging evolution on NAS-Bench-201 with the reward after 12 epochs, and a fresh cache."""
     space, objectives = create("space", "nasbench201"), parse_objectives("max accuracy")
-    evaluator = TabularEvaluator(
-        space, table("nasbench201"), metrics={"accuracy": REWARD}, noise=deviation
-    )
+    evaluator = TabularEvaluator(space, table("nasbench201"), metrics={"accuracy": REWARD}, noise=deviation)
     if key is not None:
         evaluator = Memoized(evaluator, space, key, repeats=repeats)
     strategy = create(
@@ -444,7 +442,14 @@ def classes(key) -> dict[str, object]:
 def noise() -> list[dict[str, object]]:
     """Gaussian noise on the reward, by repeats of a key and by mantissa bits."""
     rows = []
-    settings = (("none", None), ("symbolic", None), ("coarse", 5), ("coarse", 7), ("numeric", 24), ("numeric", 52))
+    settings = (
+        ("none", None),
+        ("symbolic", None),
+        ("coarse", 5),
+        ("coarse", 7),
+        ("numeric", 24),
+        ("numeric", 52),
+    )
     for deviation, (name, bits) in product((0.0, 0.005, 0.02), settings):
         for repeats in (1,) if name == "none" else (1, 2, 4):
             row = {"noise": deviation, "key": name, "mantissa_bits": bits, "repeats": repeats}

@@ -24,16 +24,17 @@ from nas.target import Target
 from nas.task import Task
 
 if TYPE_CHECKING:
+    from nas.budget import Budget
     from nas.front import Front
     from nas.history import History, MemoryHistory
     from nas.memo import Memoized
     from nas.run import search
-    from nas.study import Budget, Study
+    from nas.study import Study
 
 __version__ = "0.1.0"
 
 _LATER = {
-    "Budget": "nas.study",
+    "Budget": "nas.budget",
     "Front": "nas.front",
     "History": "nas.history",
     "MemoryHistory": "nas.history",

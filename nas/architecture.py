@@ -63,6 +63,9 @@ class Architecture(Mapping[str, "Value"]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self._values == other._values
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Architecture, (self._values,)  # without the hash: texts hash differently in another process
+
     def __repr__(self) -> str:
         return f"Architecture({', '.join(f'{k}={v!r}' for k, v in self._values.items())})"
 

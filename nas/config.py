@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, final
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nas.budget import Budget
 from nas.errors import BadInput, must
 from nas.parts import Search
-from nas.study import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

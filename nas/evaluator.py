@@ -74,6 +74,11 @@ class Evaluator(ABC):
         """What does the evaluating, shipped to where evaluations run."""
         return self
 
+    @property
+    def timed(self) -> frozenset[str]:
+        """Metrics evaluated with the machine to themselves: clock readings, and what is found with them."""
+        return self.metrics if self.measured else frozenset()
+
 
 class Trainer(Evaluator):
     """An evaluator whose trained modules can be had again exactly as they were scored."""
@@ -288,9 +293,14 @@ class Combined(Evaluator):
             if asked:
                 answers = evaluator.evaluate([p for _, p in asked], seed=seed)
                 for (i, _), answer in zip(asked, answers, strict=True):
-                    outcomes[i] = _joined(outcomes[i], answer)
+                    outcomes[i] = joined(outcomes[i], answer)
         assert all(outcome is not None for outcome in outcomes)
         return [outcome for outcome in outcomes if outcome is not None]
+
+    @property
+    def timed(self) -> frozenset[str]:
+        """Metrics of those evaluators that take clock readings."""
+        return frozenset(m for m, e in self._owner.items() if m in e.timed)
 
     def owner(self, metric: str) -> Evaluator:
         """The evaluator that measures a metric.
@@ -304,7 +314,8 @@ class Combined(Evaluator):
             raise unknown_metric(metric, self.metrics) from None
 
 
-def _joined(first: Outcome | None, second: Outcome) -> Outcome:
+def joined(first: Outcome | None, second: Outcome) -> Outcome:
+    """Two parts of one proposal's answer as one; a failure when either is."""
     if first is None:
         return second
     seconds = first.seconds + second.seconds

@@ -9,7 +9,6 @@ import platform
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, final
@@ -47,11 +46,21 @@ class Executor(ABC):
 
     Attributes:
         places: evaluations that run at once.
-        busy: units submitted and not yet reported.
     """
 
     places: int = 1
-    busy: int = 0
+
+    @property
+    @abstractmethod
+    def busy(self) -> int:
+        """Units that were submitted and are not yet wholly reported."""
+
+    def check(self, evaluator: Evaluator) -> None:  # noqa: B027 - a hook
+        """Refuse an evaluator that cannot be run here; asked before anything runs.
+
+        Raises:
+            BadInput: with the reason.
+        """
 
     @abstractmethod
     def open(self, evaluator: Evaluator, seed: int, logs: Path | None) -> None:
@@ -63,51 +72,15 @@ class Executor(ABC):
 
     @abstractmethod
     def wait(self) -> list[Report]:
-        """The reports of at least one unit, once it has ended."""
+        """At least one report, once an evaluation has ended; units may be reported in parts."""
 
-    def close(self) -> None:  # noqa: B027 - a hook
-        """Let go of workers; what still runs is lost."""
+    @abstractmethod
+    def drop(self) -> None:
+        """Forget what was submitted and does not run yet."""
 
-
-@final
-class Here(Executor):
-    """One evaluation at a time, in this process."""
-
-    def __init__(self) -> None:
-        self._queue: deque[Unit] = deque()
-
-    def open(self, evaluator: Evaluator, seed: int, logs: Path | None) -> None:
-        """Remember what to evaluate with."""
-        self._evaluator, self._seed, self._logs = evaluator, seed, logs
-
-    def submit(self, unit: Unit) -> None:
-        """Queue a unit; it runs when it is waited for."""
-        self._queue.append(unit)
-        self.busy = len(self._queue)
-
-    def wait(self) -> list[Report]:
-        """Evaluate the oldest unit."""
-        unit = self._queue.popleft()
-        self.busy = len(self._queue)
-        return evaluate_unit(self._evaluator, unit, self._seed, self._logs)
-
+    @abstractmethod
     def close(self) -> None:
-        """Forget what was queued."""
-        self._queue.clear()
-        self.busy = 0
-
-
-def create(name: str | Executor) -> Executor:
-    """The executor of that name; an executor itself is given back.
-
-    Raises:
-        BadInput: the name is not known.
-    """
-    if isinstance(name, Executor):
-        return name
-    if name != "here":
-        raise must("executor.name", "be here", name)
-    return Here()
+        """Let go of workers; what still runs is lost."""
 
 
 def evaluate_unit(evaluator: Evaluator, unit: Unit, seed: int, logs: Path | None) -> list[Report]:
@@ -135,6 +108,15 @@ def evaluate_unit(evaluator: Evaluator, unit: Unit, seed: int, logs: Path | None
         Report(number, outcome, host, "cpu", started + i * share, started + (i + 1) * share)
         for i, ((number, _), outcome) in enumerate(zip(unit, outcomes, strict=True))
     ]
+
+
+def failed(
+    number: int, kind: FailureKind, reason: str, started: float, attempts: int, lost_seconds: float
+) -> Report:
+    """The report of an evaluation that could not report itself, and ends now."""
+    ended = time.time()
+    outcome = Failure(kind, reason, ended - started)
+    return Report(number, outcome, platform.node(), "cpu", started, ended, attempts, lost_seconds)
 
 
 def log_file(logs: Path, number: int) -> Path:

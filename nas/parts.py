@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from nas import executor as executors
-from nas import keys, registry
+from nas import executors, keys, registry
 from nas.architecture import Architecture, Fixed
 from nas.attainable import check_attainable
+from nas.budget import Budget
 from nas.errors import BadInput, Incompatible, must, unknown, unknown_metric
 from nas.evaluator import Combined, Evaluator, FunctionEvaluator, Known, Trainer, seeded_module
 from nas.history import earlier_trials
+from nas.inflight import InFlight
 from nas.keys import KEYS
 from nas.memo import POLICIES, Memoized
 from nas.objective import Objective, parse_objectives
@@ -25,7 +26,7 @@ from nas.rng import stream
 from nas.space import Space
 from nas.strategies.warm_start import WarmStart
 from nas.strategy import Strategy, check_pair
-from nas.study import Budget, Study
+from nas.study import Study
 from nas.target import Target
 from nas.task import Task
 
@@ -128,11 +129,12 @@ class Parts:
             self.memoized,
             self.strategy,
             history=history,
-            executor=_at("executor", _executor, self.search.executor),
+            executor=_at("executor", executors.create, self.search.executor),
             seed=self.search.seed,
             baseline=self.baseline,
             batch=self.search.batch,
             logs=None if self.folder is None else self.folder / "logs",
+            in_flight=None if self.folder is None else InFlight(self.folder / "inflight.json", self.space),
             observer=observer,
         )
 
@@ -308,14 +310,6 @@ def _built(space: Space, probe: Architecture) -> None:
         raise
     except Exception as error:
         raise _Broken from error
-
-
-def _executor(spec: Any) -> executors.Executor:
-    if isinstance(spec, str | Mapping):
-        settings = {"name": spec} if isinstance(spec, str) else spec
-        made: executors.Executor = registry.call(executors.create, "executor", settings, {})
-        return made
-    return executors.create(spec)
 
 
 def _measures_itself(factory: Any) -> bool:

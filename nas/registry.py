@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -30,6 +30,7 @@ group ``nas.spaces``, ``nas.tasks``, ``nas.targets``, ``nas.evaluators``, ``nas.
 ``nas.exporters`` add to it."""
 
 _registered: dict[str, dict[str, Factory]] = {kind: {} for kind in KINDS}
+_files: list[Path] = []
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:
@@ -67,6 +68,23 @@ def register_evaluator(name: str) -> Callable[[F], F]:
 def register_strategy(name: str) -> Callable[[F], F]:
     """Register a `Strategy` class or factory."""
     return register("strategy", name)
+
+
+def known() -> tuple[list[Path], dict[str, dict[str, Factory]]]:
+    """The user files that were loaded, in that order, and all registered factories: what a worker adopts."""
+    return list(_files), {kind: dict(factories) for kind, factories in _registered.items()}
+
+
+def adopt(files: Sequence[Path] = (), registered: Mapping[str, Mapping[str, Factory]] | None = None) -> None:
+    """Load files and take over registered factories, as `known` gave them in another process.
+
+    Raises:
+        Exception: whatever a file raises.
+    """
+    for path in files:
+        _file_module(path)
+    for kind, factories in (registered or {}).items():
+        _registered[kind].update(factories)
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -275,6 +293,7 @@ def _file_module(path: Path) -> Any:
     except BaseException:
         del sys.modules[name]
         raise
+    _files.append(path)
     return module
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from nas import registry, sources
+from nas.budget import Budget
 from nas.errors import BadInput, StorageError, must
 from nas.history import History, MemoryHistory, OptunaHistory
 from nas.parts import WARM_START, Parts, Search
 from nas.result import Result, versions
-from nas.study import Budget
 
 if TYPE_CHECKING:
     from nas.front import Front, Member
@@ -176,6 +176,7 @@ def search(
     budget: Budget | Mapping[str, Any] | None = None,
     memo: Any = "functional",
     baseline: Any = None,
+    executor: Any = "here",
     batch: int | None = None,
     seed: int = 0,
     warm_start: str | Path | None = None,
@@ -184,7 +185,7 @@ def search(
     """Search, and give the front.
 
     Args:
-        space, objectives, task, strategy, target, memo, baseline, batch, seed, warm_start: as in
+        space, objectives, task, strategy, target, memo, baseline, executor, batch, seed, warm_start: as in
             `Search`.
         evaluator: an evaluator, a function such as an existing training loop, or a list of them.
         trials: a budget of that many trials; 64 without any budget.
@@ -207,6 +208,7 @@ def search(
         strategy=strategy,
         memo=memo,
         baseline=baseline,
+        executor=executor,
         batch=batch,
         seed=seed,
         warm_start=None if warm_start is None else Path(warm_start),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import TYPE_CHECKING, final
 
+from nas.budget import Spent
 from nas.errors import RunFailed, StorageError, must, unknown_metric
-from nas.executor import Executor, Here, Report
+from nas.executor import Executor, Report
+from nas.executors.alone import Alone
+from nas.executors.here import Here
 from nas.front import Front, Member
 from nas.history import History, MemoryHistory
-from nas.proposal import Failure, Measurement, Proposal, Role, Trial
+from nas.inflight import Job
+from nas.proposal import Failure, Proposal, Role, Trial
 from nas.rng import stream
 
 if TYPE_CHECKING:
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nas.architecture import Architecture, Fixed
-    from nas.evaluator import Evaluator, Recall
+    from nas.budget import Budget
+    from nas.evaluator import Evaluator
+    from nas.inflight import InFlight
     from nas.objective import Objective
     from nas.space import Space
     from nas.strategy import Strategy
@@ -34,90 +39,6 @@ SAVING = 0.1
 """Largest share of the time that goes into a strategy's snapshots; what lies between is told again."""
 
 log = logging.getLogger(__name__)
-
-
-@final
-@dataclass(frozen=True)
-class Budget:
-    """When to stop; the first limit that is reached ends the search.
-
-    Args:
-        trials: answers told to the strategy, reused and failed ones among them.
-        evaluations: fresh evaluations, in full-fidelity equivalents; none where an architecture that
-            computes the same function lent a part of the answer.
-        seconds: what evaluations report to have taken (simulated for tables).
-        wall_seconds: of this and earlier sessions' searching.
-        device_seconds: during which a place was busy.
-
-    Raises:
-        BadInput: no limit is set, or one is not positive.
-    """
-
-    trials: int | None = None
-    evaluations: float | None = None
-    seconds: float | None = None
-    wall_seconds: float | None = None
-    device_seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        if not given:
-            raise must("budget", "set a limit", None, "such as budget: {trials: 100}")
-        for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise must(f"budget.{name}", "be a positive number", value)
-        if self.trials is not None and not isinstance(self.trials, int):
-            raise must("budget.trials", "be a whole number", self.trials)
-
-
-@dataclass
-class Spent:
-    """What a study has used of its budget; the fields of `Budget`, and counts for progress."""
-
-    trials: int = 0
-    evaluations: float = 0.0
-    seconds: float = 0.0
-    wall_seconds: float = 0.0
-    device_seconds: float = 0.0
-    failures: int = 0
-    reused: int = 0
-
-    def add(self, trial: Trial) -> None:
-        """Count a told trial."""
-        self.trials += 1
-        self.seconds += trial.outcome.seconds
-        self.device_seconds += trial.ended - trial.started
-        self.failures += trial.failed
-        self.reused += trial.reused
-        if not trial.reused or not (trial.known or _lent(trial)):
-            self.evaluations += trial.proposal.fidelity
-
-    def reached(self, budget: Budget) -> str | None:
-        """Name of the first limit that is reached."""
-        for f in fields(Budget):
-            limit = getattr(budget, f.name)
-            if limit is not None and getattr(self, f.name) >= limit:
-                return f.name
-        return None
-
-
-@dataclass(slots=True)
-class _Job:
-    """A proposal on its way."""
-
-    number: int
-    proposal: Proposal
-    role: Role
-    batch: int
-    position: int
-    size: int
-    queued: float
-    recall: Recall | None = None
-
-    @property
-    def claims(self) -> frozenset[str]:
-        """The answers that others wait for."""
-        return frozenset() if self.recall is None else self.recall.claims
 
 
 @final
@@ -135,6 +56,8 @@ class Study:
         baseline: measured first as trial 0, the reference of relative bounds.
         batch: trials told together, whatever the number of places; None tells each as it ends.
         logs: folder of the evaluations' logs; None for none.
+        in_flight: keeps the names of what runs on several places without batches, where asking again would
+            give others; None keeps none.
         observer: called with each told trial and those measured around the search.
 
     The generators of asking and telling are named by how many trials were asked for and told before, so that
@@ -142,7 +65,7 @@ class Study:
 
     Raises:
         UnknownMetric: an objective that the evaluator does not measure.
-        BadInput: a bound is relative and there is no baseline.
+        BadInput: a bound is relative and there is no baseline, or the executor cannot run the evaluator.
     """
 
     def __init__(
@@ -158,6 +81,7 @@ class Study:
         baseline: Architecture | Fixed | None = None,
         batch: int | None = None,
         logs: Path | None = None,
+        in_flight: InFlight | None = None,
         observer: Callable[[Trial], None] | None = None,
     ) -> None:
         self.space, self.objectives, self.evaluator = space, tuple(objectives), evaluator
@@ -168,7 +92,11 @@ class Study:
         self._check()
         self.spent = Spent()
         self.ended = "not started"
-        self._logs = logs
+        self.stopped = False
+        self.lost: tuple[int, ...] = ()
+        self._logs, self._in_flight = logs, in_flight
+        self._running = self.executor
+        self._abandoned = self._waiting = False
         self._started = False
         self._next = 0
         self._remembered = 0
@@ -177,8 +105,8 @@ class Study:
         self._known_in_a_row = 0
         self._first_failures: list[Failure] | None = []
         self._saved, self._save_from = 0, 0.0
-        self._flying: dict[int, _Job] = {}
-        self._claims: dict[str, list[_Job]] = {}  # whoever waits for the answer
+        self._flying: dict[int, Job] = {}
+        self._claims: dict[str, list[Job]] = {}  # whoever waits for the answer
         self._gathering: dict[int, dict[int, Trial]] = {}
 
     def _check(self) -> None:
@@ -189,6 +117,7 @@ class Study:
                 raise must(f"objectives.{o.metric}.bound", "have a baseline", str(o.bound), "set baseline:")
         if self.batch is not None and self.batch < 1:
             raise must("batch", "be at least 1", self.batch)
+        self.executor.check(self.evaluator.worker)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -215,19 +144,36 @@ class Study:
         try:
             with self._opened():
                 before = max(before, self.spent.wall_seconds)
+                self._go_on(budget)
                 while True:
                     self.spent.wall_seconds = before + time.perf_counter() - clock
                     self._fill(budget)
-                    if not self._flying:
+                    if not self._more():
                         break
                     self._hear()
                 self._save()
+                if self._in_flight is not None and not self.owed():
+                    self._in_flight.write([])
         except KeyboardInterrupt:
-            self.ended = "interrupted"
+            self.ended = self.ended if self.stopped else "interrupted"
             raise
         finally:
             self.spent.wall_seconds = before + time.perf_counter() - clock
         return self.front()
+
+    def stop(self, reason: str = "interrupted") -> None:
+        """Let what is evaluated now end, and begin nothing more; for signal handlers and other threads."""
+        self.stopped, self.ended = True, reason
+
+    def abandon(self, reason: str = "interrupted") -> None:
+        """End at once with a `KeyboardInterrupt`, but not while a trial is stored or told.
+
+        What is in flight is lost; `lost` names it. For signal handlers of the thread that searches.
+        """
+        self.stop(reason)
+        self._abandoned = True
+        if self._waiting:
+            raise KeyboardInterrupt
 
     def confirm(self, lost: Callable[[Member], bool] = lambda _: False) -> Front:
         """Measure again what a front member only borrowed, and every clock reading, with the machine alone.
@@ -240,20 +186,25 @@ class Study:
                 that were dominated come back to the front when a reading gets worse that had dominated them.
         """
         with self._opened():
-            while proposals := self._unconfirmed(lost):
+            while not self.stopped and (proposals := self._unconfirmed(lost)):
                 for proposal in proposals:
-                    self._measure(proposal, "confirm")
+                    if not self.stopped:
+                        self._measure(proposal, "confirm")
         return self.front()
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
         """Ready to evaluate and at the history's end; afterwards nothing is in flight."""
-        self.executor.open(self.evaluator.worker, self.seed, self._logs)
+        worker = self.evaluator.worker
+        several = self.executor.places > 1
+        self._running = Alone(self.executor, worker.timed) if several and worker.timed else self.executor
+        self._running.open(worker, self.seed, self._logs)
         try:
             self._catch_up()
             yield
         finally:
-            self.executor.close()
+            self._running.close()
+            self.lost = tuple(sorted(self._flying))
             self._flying.clear()
             self._claims.clear()
             self._gathering.clear()
@@ -288,12 +239,31 @@ class Study:
             )
         for trial in self.history.trials[self._remembered :]:
             self._remember(trial)
-        self._next = 1 + max((t.number + t.size - 1 - t.position for t in self.history.trials), default=-1)
-        self._reopened = self._unfinished()
+        owed, trials = self.owed(), self.history.trials
+        self._next = 1 + max((t.number + t.size - 1 - t.position for t in (*trials, *owed)), default=-1)
+        self._reopened = None if owed else self._unfinished()
         if self.baseline is not None and not any(
             t.role == "baseline" and t.complete for t in self.history.trials
         ):
             self._measure_baseline(self.baseline)
+
+    def owed(self) -> list[Job]:
+        """What was in flight when an earlier session was cut, and is evaluated before anything else."""
+        if self._in_flight is None or self.batch is not None:
+            return []
+        done = {trial.number for trial in self.history.trials}
+        return [job for job in self._in_flight.read() if job.number not in done]
+
+    def _go_on(self, budget: Budget) -> None:
+        """Send off again what was in flight."""
+        owed = self.owed()
+        if not owed or self.spent.reached(budget) is not None:
+            return
+        log.info("evaluating again what was in flight: %s", ", ".join(str(job.number) for job in owed))
+        for first in sorted({job.batch for job in owed}):
+            for trial in self.history.partial(first).values():
+                self._gather(trial)
+        self._submit(owed)
 
     def _begin(self) -> int:
         """Start the strategy, from its snapshot if there is one; gives the trials that it knows by that."""
@@ -335,7 +305,7 @@ class Study:
     def _measure(self, proposal: Proposal, role: Role) -> None:
         """Measure one proposal around the search, with the machine alone."""
         number = self._take()
-        self._submit([_Job(number, proposal, role, number, 0, 1, time.time())])
+        self._submit([Job(number, proposal, role, number, 0, 1, time.time())])
         while self._flying:
             self._hear()
 
@@ -352,6 +322,8 @@ class Study:
 
     def _wanted(self, budget: Budget) -> int:
         """How many proposals to ask for now: whole groups, even where the last one exceeds the budget."""
+        if self.stopped:
+            return 0
         if self._known_in_a_row >= EXHAUSTED:
             self.ended = f"space exhausted: {EXHAUSTED:,} answers in a row were known"
             return 0
@@ -373,12 +345,14 @@ class Study:
         """Number proposals and send them off, in batches that are told together."""
         whole = self.batch is not None or self._reopened is not None
         size = len(proposals) if whole else self.strategy.group
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         for start in range(0, len(proposals), size):
             jobs += self._batch(proposals[start : start + size])
+        if self._in_flight is not None and not whole and self.executor.places > 1:
+            self._in_flight.write([*self._flying.values(), *jobs])
         self._submit(jobs)
 
-    def _batch(self, proposals: Sequence[Proposal]) -> list[_Job]:
+    def _batch(self, proposals: Sequence[Proposal]) -> list[Job]:
         """The jobs of a batch; those that a resumed one holds already are not repeated."""
         first, size = self._reopened or (self._next, len(proposals))
         done = self.history.partial(first) if self._reopened else {}
@@ -396,14 +370,14 @@ class Study:
                 self._gather(trial)
         now = time.time()
         return [
-            _Job(first + position, proposal, "search", first, position, size, now)
+            Job(first + position, proposal, "search", first, position, size, now)
             for position, proposal in asked.items()
             if position not in done
         ]
 
-    def _submit(self, jobs: Sequence[_Job]) -> None:
+    def _submit(self, jobs: Sequence[Job]) -> None:
         """Answer what is known, hold back what an evaluation in flight will answer, send off the rest."""
-        fresh: list[_Job] = []
+        fresh: list[Job] = []
         for job in jobs:
             self._flying[job.number] = job
             if job.role == "search":
@@ -419,16 +393,16 @@ class Study:
                 self._claims.update((claim, []) for claim in job.recall.claims)
             fresh.append(job)
         for unit in self._units(fresh):
-            self.executor.submit(unit)
+            self._running.submit(unit)
 
-    def _units(self, jobs: Sequence[_Job]) -> list[list[tuple[int, Proposal]]]:
+    def _units(self, jobs: Sequence[Job]) -> list[list[tuple[int, Proposal]]]:
         """What is evaluated together: everything where that is cheaper, else each group."""
         group, together = self.strategy.group, self.evaluator.worker.batched
 
-        def unit(job: _Job) -> object:
+        def unit(job: Job) -> object:
             return None if together else (job.batch, job.position // group)
 
-        return [[(j.number, _asked(j)) for j in found] for _, found in groupby(jobs, unit)]
+        return [[(j.number, j.asked) for j in found] for _, found in groupby(jobs, unit)]
 
     def _take(self) -> int:
         self._next += 1
@@ -436,8 +410,25 @@ class Study:
 
     # --- hearing back -------------------------------------------------------------------------------------
 
+    def _more(self) -> bool:
+        """Whether anything is left to hear; after a stop that is only what runs."""
+        if self.stopped:
+            self._running.drop()
+            return self._running.busy > 0
+        return bool(self._flying)
+
     def _hear(self) -> None:
-        for report in self.executor.wait():
+        try:
+            self._waiting = True
+            if self._abandoned:
+                raise KeyboardInterrupt
+            reports = self._running.wait()
+        except KeyboardInterrupt:
+            self._save()  # nothing is being told, so the strategy's state is whole
+            raise
+        finally:
+            self._waiting = False
+        for report in reports:
             self._report(report)
 
     def _report(self, report: Report) -> None:
@@ -463,7 +454,7 @@ class Study:
         self._remember(trial)
         self._gather(trial)
         waiting = [other for claim in job.claims for other in self._claims.pop(claim)]
-        if waiting:
+        if waiting and not self.stopped:
             self._submit(sorted(waiting, key=lambda other: other.number))
 
     def _gather(self, trial: Trial) -> None:
@@ -528,17 +519,6 @@ class Study:
             log.info("trial %d: %s", trial.number, summary(trial))
         if self.observer is not None:
             self.observer(trial)
-
-
-def _lent(trial: Trial) -> bool:
-    """Whether what was known came from another architecture."""
-    return isinstance(trial.outcome, Measurement) and trial.outcome.reused != trial.proposal.candidate.key
-
-
-def _asked(job: _Job) -> Proposal:
-    if job.recall is None or job.recall.remaining is None:
-        return job.proposal
-    return job.recall.remaining
 
 
 def summary(trial: Trial) -> str:

@@ -1,7 +1,9 @@
-"""Mutation, crossover and neighbours, once for every space."""
+"""Founders, mutation, crossover and neighbours, once for every space."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nas.architecture import Architecture
@@ -15,6 +17,33 @@ if TYPE_CHECKING:
 
     from nas.decision import Decision, Value
     from nas.space import Space
+
+
+def sample_alike(space: Space, rng: np.random.Generator) -> Architecture:
+    """A feasible architecture in which copies of one decision, as in repeated blocks, tend to agree.
+
+    Where each copy is drawn on its own, whatever adds up over them, such as latency, comes out near its
+    mean, so that a population begins far from the ends of its front. Here each copy repeats the first one
+    with a chance that is drawn for the architecture from [0, 1]. Without copies, this is ``space.sample``.
+
+    Raises:
+        Infeasible: as in `Space.sample`, which is asked when 10,000 such draws were infeasible.
+    """
+    kinds = [_kind(leaf) for leaf in space.leaves]
+    if len(set(kinds)) == len(kinds):
+        return space.sample(rng)
+    for _ in range(ATTEMPTS):
+        agreement = rng.random()
+        firsts: dict[tuple[str, Decision], Value] = {}
+        values: dict[str, Value] = {}
+        for leaf, kind in zip(space.leaves, kinds, strict=True):
+            own = leaf.sample(rng)
+            first = firsts.setdefault(kind, own)
+            values[leaf.name] = first if rng.random() < agreement else own
+        architecture = space.complete(values, rng)
+        if space.feasible(architecture):
+            return architecture
+    return space.sample(rng)
 
 
 def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Architecture:
@@ -107,6 +136,11 @@ def neighbours(
             near = space.complete({**architecture.to_json(), name: other}, rng)
             if space.feasible(near):
                 yield near
+
+
+def _kind(leaf: Decision) -> tuple[str, Decision]:
+    """What copies of a decision share: the path without its numbers, and the values."""
+    return re.sub(r"\.\d+(?=\.|$)", ".*", leaf.name), replace(leaf, name="*", when=())
 
 
 def _changeable(space: Space, architecture: Architecture) -> list[Decision]:

@@ -12,9 +12,9 @@ from commands import QUICK
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.budget import Budget
 from nas.config import load, override, parse_yaml, resolved, schema, search_of, stored, validated
 from nas.errors import BadInput
-from nas.study import Budget
 
 TEXTS = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=("Cs",)), max_size=20)
 """JSON writes other characters as pairs of escapes, which YAML does not join; YAML's keys are short."""

@@ -12,7 +12,9 @@ from toys import plain_space
 
 from nas.errors import BadInput, Diverged
 from nas.evaluator import Evaluator
-from nas.executor import Here, create, evaluate_unit, log_file
+from nas.executor import evaluate_unit, log_file
+from nas.executors import create
+from nas.executors.here import Here
 from nas.proposal import Failure, Measurement, Proposal
 from nas.rng import stream
 
@@ -180,5 +182,8 @@ def test_executors_by_name():
     assert isinstance(create("here"), Here)
     here = Here()
     assert create(here) is here
-    with pytest.raises(BadInput, match=r"executor\.name must be here, got 'there'"):
+    with pytest.raises(BadInput, match=r"unknown executor 'there'; did you mean 'here'"):
         create("there")
+    for wrong in ({"workers": 2}, {"name": "here", "workers": 2}, 3):
+        with pytest.raises(BadInput, match=r"unknown executor None|unknown setting of here|must be a name"):
+            create(wrong)

@@ -17,7 +17,8 @@ CHAIN = """
 errors rng columnar operators → decision → architecture → space supernet task target targets objective
 → proposal encoding variation program table tables record snapshot → evaluator strategy history front
 → keys memo kernels surrogates attainable → spaces | tasks | estimators | strategies | export
-→ registry sources executor study testing pairs → parts → result → run → experiment report config → cli
+→ registry sources executor executors budget inflight study testing pairs → parts → result → run
+→ experiment report config → cli
 """
 STEPS = [step.replace("|", " ").split() for step in CHAIN.split("→")]
 PLACE = {room: i for i, step in enumerate(STEPS) for room in step}

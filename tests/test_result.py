@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from test_run import DIGITS, TRAINING, Flat
 
+from nas.budget import Budget
 from nas.errors import BadInput, RunFailed
 from nas.parts import Search
 from nas.result import versions
 from nas.run import Run
-from nas.study import Budget
 
 
 @pytest.fixture(scope="module")

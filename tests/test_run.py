@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from toys import plain_space
 
 import nas
+from nas.budget import Budget
 from nas.errors import BadInput, RunFailed, StorageError
 from nas.parts import Search
 from nas.run import PRUNE_EVERY, Run, owner_of
-from nas.study import Budget
 
 DIGITS = {"name": "digits", "limit": 60}
 TRAINING = {"name": "training", "epochs": 1}

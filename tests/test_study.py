@@ -15,6 +15,7 @@ import pytest
 from toys import ToySpace, plain_space, small_space
 
 from nas import Categorical, Fixed, parse_objectives, registry
+from nas.budget import Budget
 from nas.errors import BadInput, RunFailed, StorageError, UnknownMetric
 from nas.evaluator import Evaluator, Known
 from nas.executor import Executor, evaluate_unit, log_file
@@ -27,7 +28,7 @@ from nas.space import Graph
 from nas.strategies.evolution import evolution
 from nas.strategies.random_search import RandomSearch
 from nas.strategy import Scripted, Strategy, check_pair
-from nas.study import EXHAUSTED, FIRST_FAILURES, Budget, Study
+from nas.study import EXHAUSTED, FIRST_FAILURES, Study
 from nas.testing.problems import Shifted
 
 SPACE = plain_space()
@@ -85,6 +86,15 @@ class Places(Executor):
 
     def __init__(self, places):
         self.places, self._units = places, []
+
+    @property
+    def busy(self):
+        return len(self._units)
+
+    def drop(self):
+        self._units.clear()
+
+    close = drop
 
     def open(self, evaluator, seed, logs):
         self._of = evaluator, seed, logs

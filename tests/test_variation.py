@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import ToySpace, conditional_space, plain_space, spaces
 
-from nas import Categorical, Infeasible, Integer, Real
+from nas import Categorical, Infeasible, Integer, Real, Repeat
 from nas.rng import stream
-from nas.variation import crossover, mutate, mutate_each, neighbours
+from nas.variation import crossover, mutate, mutate_each, neighbours, sample_alike
 
 
 def _changed(a, b):
@@ -142,3 +142,30 @@ def test_real_neighbours_lie_a_step_away():
     a = space.architecture({"r": 5.0, "i": 50, "c": "x"})
     near = [_changed(a, b)[0] + str(b[_changed(a, b)[0]]) for b in neighbours(space, a, stream(0), 0.2)]
     assert sorted(near) == ["cy", "i30", "i49", "i51", "i70", "r3.0", "r7.0"]
+
+
+@given(spaces(), st.integers(0, 2**32))
+def test_alike_architectures_belong_to_the_space(space, seed):
+    a = sample_alike(space, stream(seed))
+    assert space.architecture(a) == a
+
+
+def test_copies_tend_to_agree_so_that_their_sums_spread():
+    space = ToySpace([Repeat("block", 12, (Integer("width", 0, 9),))])
+
+    def spread(draw):
+        sums = [sum(draw(stream(0, "draw", i)).values()) for i in range(300)]
+        return max(sums) - min(sums)
+
+    assert spread(lambda rng: sample_alike(space, rng)) > 1.5 * spread(space.sample)
+
+
+def test_without_copies_alike_architectures_are_drawn_as_ever():
+    space = plain_space()
+    assert sample_alike(space, stream(3)) == space.sample(stream(3))
+
+
+def test_alike_architectures_are_feasible():
+    space = ToySpace([Repeat("block", 3, (Integer("width", 0, 9),))], lambda a: len(set(a.values())) == 3)
+    for seed in range(20):
+        assert space.feasible(sample_alike(space, stream(seed)))

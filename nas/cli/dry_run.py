@@ -18,8 +18,8 @@ from nas.rng import stream
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
+    from nas.budget import Budget
     from nas.parts import Parts, Search
-    from nas.study import Budget
 
 SAMPLES = 3
 STRATUM = 11

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from nas.budget import Budget, Spent
 from nas.cli.app import duration, number, say
 from nas.front import Front
 from nas.objective import Objective, goals
-from nas.study import Budget, Spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -47,26 +47,29 @@ def search_command(
 def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: bool) -> None:
     """Run or continue the search of a folder, and say what it found and where that is."""
     from nas.cli.progress import Progress
+    from nas.cli.signals import obeyed
     from nas.errors import RunFailed
     from nas.run import Run
 
     progress = Progress(search.budget)
     run = Run(search, place, config=stored, observer=None if as_json else progress)
     try:
-        if as_json:
-            front = run.search()
-        else:
-            _announce(run)
-            with progress.following(run.parts.objectives, run.history.trials):
+        with obeyed(run.study):
+            if as_json:
                 front = run.search()
+            else:
+                _announce(run)
+                with progress.following(run.parts.objectives, run.history.trials):
+                    front = run.search()
     except KeyboardInterrupt:
-        _plots(run, run.write())
-        say_error(f"interrupted; all finished trials are safe. Continue with: nas resume {place}")
-        raise typer.Exit(1) from None
+        front = run.write()
     except RunFailed as error:
         raise RunFailed(f"{error}; see: nas logs {place}") from None
     finally:
         run.close()
+    if run.study.ended in ("interrupted", "terminated"):
+        say_error(_cut_short(run))
+        raise typer.Exit(1)
     files = _plots(run, front)
     if search.formats and front:
         files += front.export(place / "export", search.formats)
@@ -78,6 +81,14 @@ def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: 
         raise typer.Exit(1)
 
 
+def _cut_short(run: Run) -> str:
+    """What a signal cost, and how to go on."""
+    lost = [str(number) for number in run.study.lost]
+    shown = ", ".join(lost[:16]) + (", …" if len(lost) > 16 else "")
+    cost = f"; {len(lost)} in flight will be evaluated again: {shown}" if lost else ""
+    return f"{run.study.ended}{cost}; all finished trials are safe. Continue with: nas resume {run.folder}"
+
+
 def _announce(run: Run) -> None:
     parts = run.parts
     size = number(parts.space.size) if parts.space.size != float("inf") else "infinitely many"
@@ -87,6 +98,8 @@ def _announce(run: Run) -> None:
         say(f"the strategy starts from {parts.offers['warm start']}")
     if run.history.trials:
         say(f"continuing after {len(run.history.trials)} trials")
+    if owed := run.study.owed():
+        say(f"evaluating again what was in flight: {', '.join(str(job.number) for job in owed)}")
     if parts.task is not None and not parts.task.repeatable:
         say("note: the task's loaders cannot be seeded, so this run is not repeatable")
 

@@ -11,8 +11,8 @@ from nas.cli.opened import opened
 @app.command("status")
 def status_command(run: RunFolder, json: Json = False) -> None:
     """How far a run is, also while it goes on."""
+    from nas.budget import Spent
     from nas.run import owner_of
-    from nas.study import Spent
 
     result = opened(run)
     spent = Spent()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.decision import Real
+from nas.decision import Integer, Real
 from nas.front import baseline, members
 from nas.objective import goals
 from nas.report.curves import growth, label, logarithmic
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
 LINES = 2000
 """Architectures in the parallel coordinates; of more, evenly chosen ones and the front."""
-AXES = 12
+AXES = 10
 """Decisions in the parallel coordinates."""
 BARS = 15
 """Decisions in a chart of importances."""
+GOLDEN = 0.6180339887
+"""Its multiples spread evenly over a unit: lines through one option are drawn a little apart."""
+OPTIONS = 40
+"""Whole numbers beyond which an axis is a scale instead of a list."""
 HOVERED = 16
 """Lines of choices that a pointer shows."""
 
@@ -209,9 +213,9 @@ def _thinned(everything: Sequence[Member], front: Front) -> list[Member]:
 
 def _decision(leaf: Any, chosen: Sequence[Member]) -> dict[str, Any]:
     """An axis of options, or of numbers for a real decision; the inactive one at the bottom."""
-    name = leaf.name if len(leaf.name) <= 14 else "…" + leaf.name[-13:]
+    name = leaf.name if len(leaf.name) <= 26 else "…" + leaf.name[-25:]
     column = [m.architecture.get(leaf.name, _OFF) for m in chosen]
-    if isinstance(leaf, Real):
+    if isinstance(leaf, Real) or (isinstance(leaf, Integer) and leaf.size > OPTIONS):
         low = min(v for v in column if v is not _OFF)
         values = [low if v is _OFF else v for v in column]
         if leaf.log:
@@ -229,7 +233,7 @@ def _decision(leaf: Any, chosen: Sequence[Member]) -> dict[str, Any]:
     step = -(-len(options) // 12)
     return {
         "label": escape(name),
-        "values": [place[v] for v in column],
+        "values": [round(place[v] + 0.24 * (i * GOLDEN % 1 - 0.5), 3) for i, v in enumerate(column)],
         "tickvals": list(range(len(options)))[::step],
         "ticktext": [escape("–" if v is _OFF else str(v))[:18] for v in options][::step],
         "range": [-0.2, len(options) - 0.8],

@@ -22,6 +22,7 @@ from nas.report.statistics import best_of, spearman, spearman_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from nas.front import Front, Member
     from nas.parts import Parts
@@ -68,7 +69,7 @@ def findings(result: Result, others: Sequence[Result] = ()) -> list[Finding]:
         chance(result, front, others),
         size(result.parts, front),
         seeds(result),
-        *grain(result.parts, front),
+        *grain(result.parts, front, result.folder),
         *clocks(result.history.trials, front),
     ]
 
@@ -170,7 +171,7 @@ def _random_command(result: Result, trials: int) -> str:
     return (
         f"nas search CONFIG.yaml --seed {result.parts.search.seed} --set strategy=random "
         f"--set {shlex.quote(f'budget={{trials: {trials}}}')} --out {shlex.quote(out)} "
-        f"&& nas report {shlex.quote(str(result.folder))} --against {shlex.quote(out)}"
+        f"\nnas report {shlex.quote(str(result.folder))} --against {shlex.quote(out)}"
     )
 
 
@@ -209,7 +210,7 @@ def _by_size(
     return (
         f"{label(o.metric)} and {metric} have rank correlation {rho:.2f} "
         f"(95 % bootstrap interval {low:.2f} to {high:.2f}, {len(pairs):,} architectures within the bounds). "
-        f"The one with the {word} {metric} has {number(float(values[pick]))}."
+        f"Of these, the one with the {word} {metric} has {number(float(values[pick]))}."
     )
 
 
@@ -262,11 +263,11 @@ def seeds(result: Result) -> Finding:
         )
     seed = result.parts.search.seed
     outs = " ".join(shlex.quote(str(result.folder)) if i == 0 else f"RUN-{seed + i}" for i in range(3))
-    command = f"nas search CONFIG.yaml --seed {seed + 1} --out RUN-{seed + 1} && … && nas compare {outs}"
+    command = f"nas search CONFIG.yaml --seed {seed + 1} --out RUN-{seed + 1}\n…\nnas compare {outs}"
     return Finding("Seeds", sentences, command)
 
 
-def grain(parts: Parts, front: Front) -> list[Finding]:
+def grain(parts: Parts, front: Front, folder: Path) -> list[Finding]:
     """How fine the validation split can tell models apart."""
     task = parts.task
     metric = next((o.metric for o in goals(front.objectives) if o.metric == "accuracy"), None)
@@ -283,7 +284,7 @@ def grain(parts: Parts, front: Front) -> list[Finding]:
         f"{number(1 / n)}. The best value's standard error is {number(error)}; "
         f"{counted(near, 'architecture')} of {len(front.candidates):,} lie within it of the best.",
     ]
-    return [Finding("Grain of the validation data", sentences, "nas front RUN --test")]
+    return [Finding("Grain of the validation data", sentences, f"nas front {shlex.quote(str(folder))} --test")]
 
 
 def clocks(trials: Sequence[Trial], front: Front) -> list[Finding]:

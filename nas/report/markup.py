@@ -18,10 +18,10 @@ class Html(str):
     __slots__ = ()
 
 
-VOID = frozenset({"meta", "br", "line", "rect", "path"})
+VOID = frozenset({"meta", "link", "br", "rect", "path"})
 
 
-def tag(name: str, *children: object, **attributes: object) -> Html:
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """An element; children that are not `Html` are escaped.
 
     Args:
@@ -35,7 +35,7 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
         if value is not None
     )
     if name in VOID:
-        return Html(f"<{name}{given}>" if name in ("meta", "br") else f"<{name}{given}/>")
+        return Html(f"<{name}{given}/>")
     return Html(f"<{name}{given}>{joined(children)}</{name}>")
 
 

@@ -2,7 +2,8 @@
 // Draws the page's plots from the JSON in #data. Every run is {name, color, columns, text, front, baseline, …}.
 const data = JSON.parse(document.getElementById("data").textContent);
 const INK = "#1f2933", PALE = "#9aa5b1", MARK = "#d64545", GRID = "#e4e7eb", FONT = "system-ui, -apple-system, Segoe UI, Roboto, Arial, sans-serif";
-const SETTINGS = {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"]};
+const SETTINGS = {responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]};
+const PLAIN = Object.assign({}, SETTINGS, {displayModeBar: false});
 // Beyond so many points, SVG is too slow and WebGL draws them.
 const MANY = 1500;
 const kind = n => n > MANY ? "scattergl" : "scatter";
@@ -11,6 +12,16 @@ const rest = (run, keep) => run.front_of.map((f, i) => i).filter(keep);
 
 function axis(title, extra) {
   return Object.assign({title: {text: title, standoff: 8}, gridcolor: GRID, linecolor: PALE, zeroline: false, ticks: "outside", tickcolor: PALE, automargin: true}, extra);
+}
+// Ticks at 1, 2, 5 of each decade, where those are not too many.
+function scaled(metric, values) {
+  if (!metric.log || !values.length) return {type: metric.log ? "log" : "linear"};
+  const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
+  const first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high));
+  if (last - first > 4) return {type: "log"};
+  const ticks = [];
+  for (let d = first; d <= last; d++) for (const m of [1, 2, 5]) ticks.push(Number(`${m}e${d}`));
+  return {type: "log", tickvals: ticks, ticktext: ticks.map(t => t.toLocaleString("en", {maximumSignificantDigits: 3}))};
 }
 function layout(extra) {
   return Object.assign({
@@ -41,7 +52,7 @@ function bound(metric, side, values) {
 function staircase(run, x, y) {
   // Left of each member lies what only the member before it reaches, or what none does.
   const places = rest(run, i => run.front_of[i] === 2).sort((a, b) => run.columns[x.name][a] - run.columns[x.name][b]);
-  return {x: pick(run.columns[x.name], places), y: pick(run.columns[y.name], places), mode: "lines", hoverinfo: "skip", showlegend: false, legendgroup: run.name,
+  return {x: pick(run.columns[x.name], places), y: pick(run.columns[y.name], places), mode: "lines", hoverinfo: "skip", showlegend: false,
     line: {color: run.color, width: 1, shape: x.goal === "min" ? "hv" : "vh"}, opacity: 0.5};
 }
 
@@ -69,7 +80,7 @@ function drawFront(place) {
   const marks = [bound(x, "x", seen("x")), bound(y, "y", seen("y"))].filter(m => m);
   const shown = traces.filter(t => t.x.length);
   return Plotly.react(place, shown, layout({
-    xaxis: axis(x.label, {type: x.log ? "log" : "linear"}), yaxis: axis(y.label, {type: y.log ? "log" : "linear"}),
+    xaxis: axis(x.label, scaled(x, seen("x"))), yaxis: axis(y.label, scaled(y, seen("y"))),
     shapes: marks.map(m => m.shape), annotations: marks.map(m => m.annotation), showlegend: true,
   }), SETTINGS);
 }
@@ -78,19 +89,19 @@ function drawCurve(place, over, title) {
   const traces = data.runs.map(run => ({x: run.volume[over], y: run.volume.volumes, mode: "lines", name: run.name, showlegend: data.runs.length > 1,
     line: {shape: "hv", color: run.color, width: 2, dash: run.dash}, hovertemplate: `%{y:.4f} after %{x:,.6~g}<extra>${data.runs.length > 1 ? "%{fullData.name}" : ""}</extra>`}));
   return Plotly.newPlot(place, traces, layout({margin: {l: 56, r: 12, t: data.runs.length > 1 ? 36 : 12, b: 44},
-    xaxis: axis(title, {rangemode: "tozero"}), yaxis: axis("hypervolume", {rangemode: "tozero"})}), SETTINGS);
+    xaxis: axis(title, {rangemode: "tozero"}), yaxis: axis("hypervolume", {rangemode: "tozero"})}), PLAIN);
 }
 
 function drawParallel(place) {
   const p = data.parallel;
-  place.style.minWidth = `${90 * p.dimensions.length}px`;
+  place.style.minWidth = `${64 * p.dimensions.length + 160}px`;
   // One axis of p.color: the pale part of the scale is the worse end.
   const scale = [[0, "#d9e2ec"], [0.5, "#62b0d9"], [1, "#0b4f7d"]];
-  return Plotly.newPlot(place, [{type: "parcoords", dimensions: p.dimensions,
+  return Plotly.newPlot(place, [{type: "parcoords", dimensions: p.dimensions, labelangle: -22,
     labelfont: {size: 11, family: FONT, color: INK}, tickfont: {size: 10, family: FONT, color: "#52606d"}, rangefont: {size: 9, color: PALE},
     line: {color: p.color, colorscale: p.better === "max" ? scale : scale.map(([at], i) => [at, scale[2 - i][1]]), showscale: false},
     unselected: {line: {color: "#e4e7eb", opacity: 0.15}}}],
-    layout({margin: {l: 50, r: 40, t: 64, b: 28}}), SETTINGS);
+    layout({margin: {l: 50, r: 130, t: 92, b: 24}}), PLAIN);
 }
 
 function drawImportance(place, one) {
@@ -98,7 +109,7 @@ function drawImportance(place, one) {
   place.style.height = `${70 + 22 * names.length}px`;
   return Plotly.newPlot(place, [{type: "bar", orientation: "h", x: shares, y: names, marker: {color: "#0b69a3"}, hovertemplate: "%{y}: %{x:.1%}<extra></extra>"}],
     layout({title: {text: one.label, font: {size: 13}, x: 0, xanchor: "left", xref: "container", pad: {l: 4}}, margin: {l: 8, r: 16, t: 34, b: 32},
-      xaxis: axis("", {tickformat: ".0%", rangemode: "tozero"}), yaxis: {automargin: true, ticks: "", type: "category"}, bargap: 0.35}), SETTINGS);
+      xaxis: axis("", {tickformat: ".0%", rangemode: "tozero"}), yaxis: {automargin: true, ticks: "", type: "category", ticksuffix: " "}, bargap: 0.35}), PLAIN);
 }
 
 function draw() {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def evolution(
     space: Space,
     objectives: Sequence[Objective],
-    population: int = 50,
+    population: int | None = None,
     tournament: int | None = None,
     crossover: float | None = None,
     mutation: Mapping[str, Any] | None = None,
@@ -27,9 +27,9 @@ def evolution(
     Args:
         space: what is searched.
         objectives: limits do not count as objectives here.
-        population: living members, at least 2.
+        population: living members, at least 2; None for the algorithm's own (50, or 20 for NSGA-II).
         tournament: members drawn for each parent; None for the algorithm's own (10, or 2 for NSGA-II).
-        crossover: chance that a child has two parents; None for the algorithm's own (0, or 0.9).
+        crossover: chance that a child has two parents; None for the algorithm's own (0, or 0.5).
         mutation: as in `Breeding`; None changes one decision.
 
     Raises:
@@ -41,7 +41,7 @@ def evolution(
         return AgingEvolution(
             space,
             objectives,
-            population,
+            50 if population is None else population,
             tournament=10 if tournament is None else tournament,
             crossover=0.0 if crossover is None else crossover,
             mutation=mutation,
@@ -51,8 +51,8 @@ def evolution(
     return nsga2(
         space,
         objectives,
-        population,
+        20 if population is None else population,
         tournament=2 if tournament is None else tournament,
-        crossover=0.9 if crossover is None else crossover,
+        crossover=0.5 if crossover is None else crossover,
         mutation=mutation,
     )

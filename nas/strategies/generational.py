@@ -12,6 +12,7 @@ from nas.errors import must
 from nas.proposal import Proposal, Trial
 from nas.strategies.ranking import Ranking, Record
 from nas.strategy import Strategy
+from nas.variation import sample_alike
 
 if TYPE_CHECKING:
     from nas.objective import Objective
@@ -29,7 +30,8 @@ Survive: TypeAlias = Callable[[Sequence[Record], int, np.random.Generator], Sequ
 class Generational(Strategy):
     """A population that brings forth a generation of offspring, and keeps the best of both.
 
-    The search begins with random architectures until the population is measured. A generation ends when its
+    The search begins with random architectures until the population is measured, drawn by `sample_alike`
+    so that they spread also where blocks repeat. A generation ends when its
     worth of offspring was measured, in whatever portions and order; a child that was told or is pending is
     mutated on; failures never enter; of an architecture measured twice only the latest record stays.
 
@@ -91,5 +93,5 @@ class Generational(Strategy):
 
     def _child(self, rng: np.random.Generator) -> Architecture:
         if not self._population:
-            return self._space.sample(rng)
+            return sample_alike(self._space, rng)
         return self._breeding.child(lambda: self._select(self._population, rng).architecture, rng)

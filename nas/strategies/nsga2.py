@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 def nsga2(
     space: Space,
     objectives: Sequence[Objective],
-    population: int = 50,
+    population: int = 20,
     tournament: int = 2,
-    crossover: float = 0.9,
+    crossover: float = 0.5,
     mutation: Mapping[str, Any] | None = None,
 ) -> Generational:
     """Keeps the best fronts and, within the last one that fits, the least crowded members.
 
     Source: Deb et al. 2002, secs. III and VI-A (constrained dominance, Definition 1). Deviations: those of
-    `Generational`; of two members with equal rank and crowding the earlier one wins the tournament.
+    `Generational`; of two members with equal rank and crowding the earlier one wins the tournament; the
+    defaults are for some hundred evaluations, where a population of 20 and less crossover were ahead of 50
+    (Deb: 100) and 0.9 on toys, NAS-Bench-Macro, NAS-Bench-Graph and the CPUs of HW-GPT-Bench.
 
     Args:
         space: what is searched.

@@ -7,6 +7,7 @@ import pytest
 
 import nas
 from nas import BadInput, Categorical, Proposal, Real
+from nas.budget import Budget
 from nas.errors import UnknownMetric
 from nas.estimators.tabular import TabularEvaluator
 from nas.estimators.tabular_surrogate import TabularSurrogate, fitted
@@ -16,7 +17,7 @@ from nas.rng import stream
 from nas.spaces.nasbench201 import NasBench201Space
 from nas.spaces.pool import PoolSpace
 from nas.spaces.table import TableSpace
-from nas.study import Budget, Study
+from nas.study import Study
 from nas.table import Table
 from nas.tables.draft import Draft
 from nas.testing.problems import ToySpace

@@ -1,0 +1,103 @@
+"""Proposals on their way, and the file that names them while they are."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from nas.errors import BadInput, StorageError
+from nas.proposal import Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from nas.evaluator import Recall
+    from nas.proposal import Role
+    from nas.space import Space
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(slots=True)
+class Job:
+    """A proposal on its way; the fields as in `Trial`."""
+
+    number: int
+    proposal: Proposal
+    role: Role
+    batch: int
+    position: int
+    size: int
+    queued: float
+    recall: Recall | None = None
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """The answers that others wait for."""
+        return frozenset() if self.recall is None else self.recall.claims
+
+    @property
+    def asked(self) -> Proposal:
+        """What is left to evaluate."""
+        if self.recall is None or self.recall.remaining is None:
+            return self.proposal
+        return self.recall.remaining
+
+
+@final
+class InFlight:
+    """The jobs in flight, in a file that is replaced at once: a killed run goes on with exactly those.
+
+    It survives the process, not the machine: after a power loss the file may be older than the history or
+    gone, and what was in flight is then asked for anew.
+
+    Args:
+        path: of the file.
+        space: of the candidates.
+    """
+
+    def __init__(self, path: Path, space: Space) -> None:
+        self._path, self._space = path, space
+        self._texts: dict[int, str] = {}
+
+    def write(self, jobs: Iterable[Job]) -> None:
+        """Name these jobs, instead of all others; none leaves no file.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        self._texts = {job.number: self._texts.get(job.number) or _text(job) for job in jobs}
+        try:
+            if not self._texts:
+                self._path.unlink(missing_ok=True)
+                return
+            partial = self._path.with_suffix(".part")
+            partial.write_text(f"[{','.join(self._texts.values())}]", encoding="utf-8")
+            partial.replace(self._path)
+        except OSError as error:
+            raise StorageError(
+                f"{self._path} cannot be written: {error}; all trials are safe, make room and resume"
+            ) from error
+
+    def read(self) -> list[Job]:
+        """The jobs that were named last; none where the file is damaged, which is only logged."""
+        try:
+            records = json.loads(self._path.read_text(encoding="utf-8"))
+            return [
+                Job(proposal=Proposal.from_json(record.pop("proposal"), self._space), role="search", **record)
+                for record in records
+            ]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+            log.warning("%s is damaged (%s); what was in flight is asked for anew", self._path, error)
+            return []
+
+
+def _text(job: Job) -> str:
+    fields = ("number", "batch", "position", "size", "queued")
+    return json.dumps({**{n: getattr(job, n) for n in fields}, "proposal": job.proposal.to_json()})
