@@ -52,7 +52,7 @@ class Many(Space):
 SPACE = Many()
 
 
-def search(folder: Path, seed: int, batch: int | None) -> None:
+def search(folder: Path, batch: int | None, trials: int) -> None:
     """Begin or go on with a search, in this process."""
     import nas
 
@@ -71,9 +71,8 @@ def search(folder: Path, seed: int, batch: int | None) -> None:
         evaluator=evaluate,
         strategy={"name": "evolution", "population": 24},
         executor={"name": "processes", "workers": 2},
-        trials=TRIALS,
+        trials=trials,
         batch=batch,
-        seed=seed,
         out=folder,
     )
 
@@ -88,12 +87,12 @@ class Killed:
     seconds: float
 
 
-def kill_once(seed: int, batch: int | None, victim: str, straight: list[Any]) -> Killed:
+def kill_once(seed: int, batch: int | None, victim: str, straight: list[Any], size: int = TRIALS) -> Killed:
     """Run a search, kill its driver or a worker once, let it end, and look at what it left."""
     with TemporaryDirectory() as place:
         folder, dice, clock = Path(place) / "run", random.Random(seed), time.time()
-        driver = started(folder, 0, batch)
-        moment = dice.randrange(1, TRIALS - 10)
+        driver = started(folder, batch, size)
+        moment = dice.randrange(1, size - 10)
         while appended(folder) < moment and driver.poll() is None:
             time.sleep(0.005)
         time.sleep(dice.uniform(0, 0.05))
@@ -101,7 +100,7 @@ def kill_once(seed: int, batch: int | None, victim: str, straight: list[Any]) ->
         if victim == "worker":
             dice.choice(workers).kill()
             code = driver.wait(300)
-            why = faults(folder, [], set(), [], code, batch, straight)
+            why = faults(folder, [], set(), [], code, batch, straight, size)
             return Killed(not why, sum(t["attempts"] > 1 for t in trials(folder)), why, time.time() - clock)
         driver.kill()
         driver.wait()
@@ -110,9 +109,9 @@ def kill_once(seed: int, batch: int | None, victim: str, straight: list[Any]) ->
             return Killed(False, 0, "workers outlived their driver", time.time() - clock)
         before, again = trials(folder), ledger(folder)
         old = (folder.parent / "evaluated").read_text().split()
-        code = started(folder, 0, batch).wait(300)
+        code = started(folder, batch, size).wait(300)
         fresh = (folder.parent / "evaluated").read_text().split()[len(old) :]
-        why = faults(folder, before, set(fresh), again, code, batch, straight)
+        why = faults(folder, before, set(fresh), again, code, batch, straight, size)
         return Killed(not why, len(set(old) - keys(before)), why, time.time() - clock)
 
 
@@ -124,6 +123,7 @@ def faults(
     code: int,
     batch: int | None,
     straight: list[Any],
+    size: int,
 ) -> str:
     """What is wrong with what a search left; empty where nothing is.
 
@@ -135,13 +135,14 @@ def faults(
         code: with which it ended.
         batch: of the search.
         straight: the front of a search that nobody killed.
+        size: trials that were asked for.
     """
     after = {t["number"]: t for t in trials(folder)}
     done = {t["number"] for t in before}
     owed = [job for job in flying if job["number"] not in done]
     found = {
         f"ended with code {code}": code != 0,
-        "trials are missing": sorted(after) != list(range(len(after))) or len(after) < TRIALS,
+        "trials are missing": sorted(after) != list(range(len(after))) or len(after) < size,
         "an appended trial changed": any(after.get(t["number"]) != t for t in before),
         "an appended trial was evaluated again": bool(fresh & keys(before)),
         "an evaluation failed": any("failure" in t for t in after.values()),
@@ -157,9 +158,9 @@ def keys(stored: list[dict[str, Any]]) -> set[str]:
     return {SPACE.architecture(t["proposal"]["architecture"]).key for t in stored}
 
 
-def started(folder: Path, seed: int, batch: int | None) -> subprocess.Popen[bytes]:
+def started(folder: Path, batch: int | None, size: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, __file__, "search", str(folder), str(seed), str(batch or 0)],
+        [sys.executable, __file__, "search", str(folder), str(batch or 0), str(size)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
@@ -189,10 +190,10 @@ def front(folder: Path) -> list[Any]:
     return [(m.trial, m.candidate.key, dict(m.values)) for m in members]
 
 
-def uninterrupted(batch: int | None) -> list[Any]:
+def uninterrupted(batch: int | None, size: int = TRIALS) -> list[Any]:
     with TemporaryDirectory() as place:
         folder = Path(place) / "run"
-        assert started(folder, 0, batch).wait(300) == 0
+        assert started(folder, batch, size).wait(300) == 0
         return front(folder)
 
 
@@ -216,6 +217,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["search"]:
-        search(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]) or None)
+        search(Path(sys.argv[2]), int(sys.argv[3]) or None, int(sys.argv[4]))
     else:
         main()

@@ -185,6 +185,8 @@ class Study:
             lost: whether a member's weights are gone; it is then trained again, to the same weights. Members
                 that were dominated come back to the front when a reading gets worse that had dominated them.
         """
+        if self.stopped:
+            return self.front()
         with self._opened():
             while not self.stopped and (proposals := self._unconfirmed(lost)):
                 for proposal in proposals:
@@ -239,8 +241,9 @@ class Study:
             )
         for trial in self.history.trials[self._remembered :]:
             self._remember(trial)
-        owed, trials = self.owed(), self.history.trials
-        self._next = 1 + max((t.number + t.size - 1 - t.position for t in (*trials, *owed)), default=-1)
+        owed = self.owed()
+        numbered: list[Trial | Job] = [*self.history.trials, *owed]
+        self._next = 1 + max((t.number + t.size - 1 - t.position for t in numbered), default=-1)
         self._reopened = None if owed else self._unfinished()
         if self.baseline is not None and not any(
             t.role == "baseline" and t.complete for t in self.history.trials

@@ -22,7 +22,8 @@ def dashboard_command(
 
     if find_spec("optuna_dashboard") is None:
         raise BadInput(
-            "optuna-dashboard must be installed, got none; install it with: pip install 'nas-toolkit[dashboard]'"
+            "optuna-dashboard must be installed, got none; "
+            "install it with: pip install 'nas-toolkit[dashboard]'"
         )
     from optuna_dashboard import run_server
 

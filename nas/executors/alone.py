@@ -21,8 +21,9 @@ class Alone(Executor):
     """An executor that takes clock readings one at a time, while nothing else runs.
 
     A proposal is evaluated in two parts: first the metrics that may share the machine; those in `timed`
-    follow when nothing else is running or waiting to run. Until then the proposal counts as in flight, so
-    that an asynchronous search with P places evaluates in rounds of P.
+    follow when nothing else is running or waiting to run. What is submitted while readings are taken waits
+    until all of them are. A proposal without its readings counts as in flight, so that an asynchronous
+    search with P places goes on in rounds of P.
 
     Args:
         executor: of several places.
@@ -34,19 +35,21 @@ class Alone(Executor):
         self.places = executor.places
         self._rest: dict[int, Proposal] = {}  # to be timed when the first part is there
         self._first: dict[int, Report] = {}
-        self._queue: deque[tuple[int, Proposal]] = deque()
+        self._held: deque[Unit] = deque()
+        self._queue: deque[tuple[int, Proposal]] = deque()  # readings to take
+        self._reading = False
 
     @property
     def busy(self) -> int:
-        """Units of the executor, and readings that wait."""
-        return self._inner.busy + len(self._queue)
+        """Units of the executor, those that are held back, and readings that wait."""
+        return self._inner.busy + len(self._held) + len(self._queue)
 
     def open(self, evaluator: Evaluator, seed: int, logs: Path | None) -> None:
         """Open the executor."""
         self._inner.open(evaluator, seed, logs)
 
     def submit(self, unit: Unit) -> None:
-        """Send off what may share the machine, and keep the rest."""
+        """Take apart what may share the machine and what may not."""
         shared: list[tuple[int, Proposal]] = []
         for number, proposal in unit:
             timed = [m for m in proposal.metrics if m in self._timed]
@@ -59,16 +62,25 @@ class Alone(Executor):
             else:
                 shared.append((number, proposal))
         if shared:
-            self._inner.submit(shared)
+            self._held.append(shared)
 
     def wait(self) -> list[Report]:
-        """The next whole reports; a reading is taken when nothing else is left to run."""
+        """The next whole reports."""
         while True:
-            if not self._inner.busy:
-                self._inner.submit([self._queue.popleft()])
+            self._send()
             reports = [whole for report in self._inner.wait() if (whole := self._whole(report)) is not None]
             if reports:
                 return reports
+
+    def _send(self) -> None:
+        """Send off the next reading, or else all that may run together."""
+        if not self._inner.busy:
+            self._reading = bool(self._queue) and (self._reading or not self._held)
+        if self._reading:
+            self._inner.submit([self._queue.popleft()])
+        else:
+            while self._held:
+                self._inner.submit(self._held.popleft())
 
     def _whole(self, report: Report) -> Report | None:
         """The report of both parts; None when the second is still to come."""
@@ -83,11 +95,13 @@ class Alone(Executor):
     def drop(self) -> None:
         """Forget what was not begun; what lacks only its reading is finished."""
         self._inner.drop()
+        self._held.clear()
         self._queue = deque(one for one in self._queue if one[0] in self._first)
 
     def close(self) -> None:
         """Close the executor and forget what waits."""
         self._inner.close()
+        self._held.clear()
         self._rest.clear()
         self._first.clear()
         self._queue.clear()

@@ -67,7 +67,7 @@ class Processes(Executor):
         seconds: float | None = None,
         memory_gb: float | None = None,
     ) -> None:
-        self.places = len(os.sched_getaffinity(0)) if workers is None else workers
+        self.places = _cores() if workers is None else workers
         if self.places < 1:
             raise must("workers", "be at least 1", workers)
         if retries < 0:
@@ -146,7 +146,7 @@ class Processes(Executor):
         working = {worker.connection: worker for worker in self._workers if worker.work is not None}
         reports: list[Report] = []
         for connection in wait(list(working), self._patience()):
-            worker = working[connection]  # type: ignore[index]
+            worker = working[connection]
             try:
                 answer = worker.hear()
             except (EOFError, OSError):
@@ -305,6 +305,14 @@ class _Worker:
         """End it and all that it started."""
         from loky.backend.utils import kill_process_tree
 
-        kill_process_tree(self._process)
+        if self.alive:  # else its number may be another process's by now
+            kill_process_tree(self._process)
         self._process.join()
         self.connection.close()
+
+
+def _cores() -> int:
+    """Cores that this process may use, by its affinity and its container's quota."""
+    from loky import cpu_count
+
+    return int(cpu_count())

@@ -31,7 +31,7 @@ def packed(evaluator: Evaluator, seed: int, logs: Path | None) -> bytes:
         Exception: whatever the part raises that cannot be sent.
     """
     files, registered = registry.known()
-    return cloudpickle.dumps((files, cloudpickle.dumps((registered, evaluator, seed, logs))))
+    return bytes(cloudpickle.dumps((files, cloudpickle.dumps((registered, evaluator, seed, logs)))))
 
 
 def serve(connection: Connection, driver: int) -> None:

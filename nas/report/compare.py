@@ -142,8 +142,9 @@ def _row(
     name: str, result: Result, front: Front, corners: tuple[NDArray[np.float64], NDArray[np.float64]] | None
 ) -> Row:
     books = ledger(result.history.trials)
+    device = books.busy + books.lost
     counts = (
-        books.trials, books.evaluated, books.reused, books.failures, len(front), books.wall, books.busy + books.lost,
+        books.trials, books.evaluated, books.reused, books.failures, len(front), books.wall, device
     )  # fmt: skip
     figures: dict[str, float] = dict(zip(COUNTS, counts, strict=True))
     low, high = corners if corners is not None else (0.0, 1.0)
@@ -155,7 +156,9 @@ def _row(
 
 def _identity(result: Result) -> dict[str, Any]:
     path = result.folder / "run.json"
-    identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["identity"] if path.is_file() else {}
+    identity: dict[str, Any] = (
+        json.loads(path.read_text(encoding="utf-8"))["identity"] if path.is_file() else {}
+    )
     return identity
 
 

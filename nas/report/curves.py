@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.front import box, feasible, hypervolume, members, nondominated
+from nas.front import box, feasible, hypervolume, members
 from nas.objective import Objective, minimised
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def growth(
     for member, point in zip(found, scaled, strict=True):
         if (kept <= point).all(axis=1).any():
             continue
-        kept = np.vstack([kept, point])
-        kept = kept[nondominated(kept)]
+        kept = np.vstack([kept[~(point <= kept).all(axis=1)], point])
         steps.append((place.get(member.trial, 0), seconds.get(member.trial, 0.0), kept))
     every = -(-len(steps) // DRAWN)
     # Counted from the end, so that the last step is always there.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nas.report.importance import Importance
     from nas.space import Space
 
-LINES = 2000
+LINES = 1000
 """Architectures in the parallel coordinates; of more, evenly chosen ones and the front."""
 AXES = 10
 """Decisions in the parallel coordinates."""
@@ -96,6 +96,7 @@ def run(
     names = {metric for m in found for metric in m.values}
     grown = growth(trials, front.objectives, corners)
     reference = baseline(trials)
+    mark = "" if reference is None else hover(reference, front.objectives)
     return {
         "name": name,
         "color": color,
@@ -104,8 +105,7 @@ def run(
         "columns": {metric: [_rounded(m.values.get(metric)) for m in found] for metric in sorted(names)},
         "text": [hover(m, front.objectives) for m in found],
         "front_of": [2 if m.candidate in best else int(m.candidate in kept) for m in found],
-        "baseline": reference
-        and {"values": dict(reference.values), "text": "<b>baseline</b><br>" + hover(reference, front.objectives)},
+        "baseline": reference and {"values": dict(reference.values), "text": f"<b>baseline</b><br>{mark}"},
         "volume": {
             "trials": grown.trials,
             "seconds": [round(s, 3) for s in grown.seconds],
@@ -120,9 +120,8 @@ def timed(runs: Sequence[dict[str, Any]]) -> str:
     longest = max((r["volume"]["seconds"][-1] for r in runs), default=0.0)
     if not longest:
         return ""
-    unit, size = next(
-        (u, s) for u, s in (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)) if longest >= 2 * s or s == 1
-    )  # fmt: skip
+    units = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 0.0))
+    unit, size = next((unit, size or 1.0) for unit, size in units if longest >= 2 * size)
     for r in runs:
         r["volume"]["time"] = [round(s / size, 5) for s in r["volume"]["seconds"]]
     return unit
@@ -172,7 +171,9 @@ def importance(found: Sequence[Importance]) -> list[dict[str, Any]]:
 # --- parallel coordinates -------------------------------------------------------------------------------
 
 
-def parallel(front: Front, trials: Sequence[Trial], space: Space, found: Sequence[Importance]) -> dict[str, Any]:
+def parallel(
+    front: Front, trials: Sequence[Trial], space: Space, found: Sequence[Importance]
+) -> dict[str, Any]:
     """Decisions and metrics of measured architectures as axes; empty where there are none.
 
     Decisions that never varied are left out; of more than 12, those that matter most for any goal stay.
@@ -235,7 +236,7 @@ def _decision(leaf: Any, chosen: Sequence[Member]) -> dict[str, Any]:
         "label": escape(name),
         "values": [round(place[v] + 0.24 * (i * GOLDEN % 1 - 0.5), 3) for i, v in enumerate(column)],
         "tickvals": list(range(len(options)))[::step],
-        "ticktext": [escape("–" if v is _OFF else str(v))[:18] for v in options][::step],
+        "ticktext": [escape("off" if v is _OFF else str(v)[:18]) for v in options][::step],
         "range": [-0.2, len(options) - 0.8],
     }
 

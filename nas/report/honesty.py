@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SIZES = ("params", "macs")
 """Costs by which anyone could choose without a search."""
-SIZED = 200
+SIZED = 100
 """Architectures whose costs are counted where the run did not measure them."""
 FEW = 8
 """Architectures below which a rank correlation says nothing."""
@@ -107,7 +107,9 @@ def random_start(parts: Parts, trials: int) -> int | None:
 
 def _beyond_chance(front: Front, searched: Sequence[Trial], drawn: int) -> list[str]:
     if not drawn:
-        return ["Which of the proposals were drawn at random is not recorded, and no random search was given."]
+        return [
+            "Which of the proposals were drawn at random is not recorded, and no random search was given."
+        ]
     first = {t.number for t in searched[:drawn]}
     random = [m for m in front.candidates if m.trial in first]
     sentences = [
@@ -150,14 +152,15 @@ def against(result: Result, other: Result) -> list[str]:
 
 
 def _after(result: Result, n: int) -> list[Member]:
-    """What is feasible among the first search trials and what was measured around them."""
+    """What is feasible of the baseline and the first search trials, by all that is known of it."""
     trials = result.history.trials
     last = [t.number for t in trials if t.role == "search"][n - 1] if n else -1
-    known = {t.proposal.candidate for t in trials if t.role == "search" and t.number <= last}
-    return candidates(
-        [t for t in trials if t.role != "search" or t.number <= last and t.proposal.candidate in known],
-        result.parts.objectives,
-    )
+    known = {
+        t.proposal.candidate
+        for t in trials
+        if t.role == "baseline" or (t.role == "search" and t.number <= last)
+    }
+    return candidates([t for t in trials if t.proposal.candidate in known], result.parts.objectives)
 
 
 def _name(result: Result) -> str:
@@ -170,8 +173,8 @@ def _random_command(result: Result, trials: int) -> str:
     out = f"{result.folder}-random"
     return (
         f"nas search CONFIG.yaml --seed {result.parts.search.seed} --set strategy=random "
-        f"--set {shlex.quote(f'budget={{trials: {trials}}}')} --out {shlex.quote(out)} "
-        f"\nnas report {shlex.quote(str(result.folder))} --against {shlex.quote(out)}"
+        f"--set {shlex.quote(f'budget={{trials: {trials}}}')} --out {shlex.quote(out)}\n"
+        f"nas report {shlex.quote(str(result.folder))} --against {shlex.quote(out)}"
     )
 
 
@@ -284,7 +287,9 @@ def grain(parts: Parts, front: Front, folder: Path) -> list[Finding]:
         f"{number(1 / n)}. The best value's standard error is {number(error)}; "
         f"{counted(near, 'architecture')} of {len(front.candidates):,} lie within it of the best.",
     ]
-    return [Finding("Grain of the validation data", sentences, f"nas front {shlex.quote(str(folder))} --test")]
+    return [
+        Finding("Grain of the validation data", sentences, f"nas front {shlex.quote(str(folder))} --test")
+    ]
 
 
 def clocks(trials: Sequence[Trial], front: Front) -> list[Finding]:
@@ -309,9 +314,9 @@ def clocks(trials: Sequence[Trial], front: Front) -> list[Finding]:
         if "latency_ms" in m.confirmed and "latency_ms" in before[m.candidate].values
     ]
     if shifts:
+        typical, worst = 100 * float(np.median(shifts)), 100 * max(map(abs, shifts))
         sentences.append(
-            f"{counted(len(shifts), 'member')} of the front were measured again after the search: by the median "
-            f"{100 * float(np.median(shifts)):+.0f} %, at most {100 * max(map(abs, shifts)):.0f} % away. "
-            "The later value is shown."
+            f"{counted(len(shifts), 'member')} of the front were measured again after the search: by the "
+            f"median {typical:+.0f} %, at most {worst:.0f} % away. The later value is shown."
         )
     return [Finding("Readings of the clock", sentences)]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture
 from nas.objective import goals, violations
 from nas.report import data
+from nas.report.accounts import failures, provenance, reuse, time
 from nas.report.curves import label
 from nas.report.honesty import findings
 from nas.report.importance import ENOUGH, importances
-from nas.report.ledger import failure_groups, ledger
-from nas.report.markup import Html, counted, duration, joined, note, number, section, share, table, tag
+from nas.report.ledger import ledger
+from nas.report.markup import Html, counted, duration, note, number, section, table, tag
 from nas.report.page import front_section, page, volume_section
 from nas.report.picture import choices, picture
 
@@ -30,8 +29,6 @@ PICTURES = 12
 """Members of the front that are drawn."""
 FIRST, ROWS = 15, 200
 """Members of the front that are listed at once, and when asked for."""
-GROUPS = 20
-"""Reasons of failures that are listed."""
 
 
 def report(result: Result, against: Sequence[Result] = ()) -> str:
@@ -66,14 +63,12 @@ def report(result: Result, against: Sequence[Result] = ()) -> str:
         _pictures(result, front),
         *([_parallel(lines)] if lines else []),
         _importance(important),
-        _time(books),
-        _failures(result),
-        _reuse(result, front, books),
-        _provenance(result),
+        time(books),
+        failures(result),
+        reuse(result, front, books),
+        provenance(result),
     ]
-    return page(
-        f"Search {result.folder.name}", _lead(result), _figures(result, front, books), parts, shown
-    )
+    return page(f"Search {result.folder.name}", _lead(result), _figures(result, front, books), parts, shown)
 
 
 def _lead(result: Result) -> str:
@@ -146,7 +141,9 @@ def _honest(result: Result, against: Sequence[Result]) -> Html:
         if one.command:
             inner.append(tag("pre", one.command))
     about = note("CONFIG.yaml stands for the config file that this run was started with.")
-    return section("What this does and does not show", tag("div", *inner, about, class_="honest"), name="honesty")
+    return section(
+        "What this does and does not show", tag("div", *inner, about, class_="honest"), name="honesty"
+    )
 
 
 def _members(front: Front) -> Html:
@@ -180,7 +177,9 @@ def _pictures(result: Result, front: Front) -> Html:
     cards = [_card(result, m, front) for m in chosen]
     if front.baseline is not None and isinstance(front.baseline.candidate, Architecture):
         cards.append(_card(result, front.baseline, front, "baseline, "))
-    about = f"{PICTURES} of {len(front)} members of the front, evenly chosen." if len(front) > PICTURES else ""
+    about = (
+        f"{PICTURES} of {len(front)} members of the front, evenly chosen." if len(front) > PICTURES else ""
+    )
     return section("Architectures", tag("div", *cards, class_="cards"), note(about), name="architectures")
 
 
@@ -200,7 +199,7 @@ def _card(result: Result, member: Member, front: Front, prefix: str = "") -> Htm
 
 def _parallel(lines: Mapping[str, Any]) -> Html:
     thinned = (
-        f" {lines['lines']:,} of {lines['of']:,} architectures are drawn, evenly chosen, the front among them."
+        f" {lines['lines']:,} of {lines['of']:,} architectures are drawn, evenly chosen, and the front."
         if lines["lines"] < lines["of"]
         else ""
     )
@@ -231,110 +230,6 @@ def _importance(found: Sequence[Importance]) -> Html:
         "Both describe the architectures that this search chose to measure, not the space, and say nothing "
         f"of decisions that it hardly varied. An inactive decision counts as an option of its own.{cut}"
     )
-    return section("Importance of decisions", tag("div", *plots, class_="pair"), note(text), name="importance")
-
-
-def _time(books: Ledger) -> Html:
-    spent = [
-        ("c0", "search evaluations that gave a measurement", books.searching),
-        ("c1", "measuring the front again", books.confirming),
-        ("c2", "the baseline", books.baseline),
-        ("c3", "evaluations that failed", books.failed),
-        ("c3", "attempts that were lost and made again", books.lost),
-    ]
-    whole = books.busy + books.lost
-    bar = tag("div", *(tag("div", class_=c, style=f"width:{100 * s / whole:.2f}%") for c, _, s in spent if s),
-              class_="bar") if whole else Html("")  # fmt: skip
-    rows = [
-        [joined([tag("span", class_=f"key {color}"), what]), duration(seconds), share(seconds, whole)]
-        for color, what, seconds in spent
-    ]
-    rows.append(["device time in all", duration(whole), share(whole, whole)])
-    wall = [
-        ["from the first proposal to the last answer", duration(books.wall), share(books.wall, books.wall)],
-        ["something was being evaluated", duration(books.evaluating), share(books.evaluating, books.wall)],
-        [
-            "nothing was: driver, storage, pauses between sessions",
-            duration(books.waiting), share(books.waiting, books.wall),
-        ],
-    ]  # fmt: skip
-    said = note(
-        f"Evaluations themselves reported {duration(books.reported)}, which is simulated time for tables. "
-        f"{counted(books.retried, 'trial')} took more than one attempt."
-    )
     return section(
-        "Time spent and lost", bar, tag("div", table(["device time", "", "share"], rows),
-        table(["wall time", "", "share"], wall), class_="pair"), said, name="time",
-    )  # fmt: skip
-
-
-def _failures(result: Result) -> Html:
-    groups = failure_groups(result.history.trials, result.folder / "logs")
-    if not groups:
-        return section("Failures", note("No evaluation failed."), name="failures")
-    inner = []
-    for group in groups[:GROUPS]:
-        shown = ", ".join(map(str, group.trials[:5])) + (", …" if len(group.trials) > 5 else "")
-        title = joined([f"{counted(len(group.trials), 'trial')}, {group.kind}: ", tag("code", group.reason)])
-        inner += [tag("h3", title), note(f"trials {shown}; {duration(group.seconds)}")]
-        if group.excerpt:
-            inner.append(
-                tag("details", tag("summary", f"log of trial {group.trials[0]}"), tag("pre", group.excerpt))
-            )
-    if len(groups) > GROUPS:
-        inner.append(note(f"The {GROUPS} most frequent of {len(groups)} reasons are listed."))
-    inner.append(note("Reasons that differ in figures only are counted together; the first one is shown."))
-    return section("Failures", *inner, name="failures")
-
-
-def _reuse(result: Result, front: Front, books: Ledger) -> Html:
-    memo = result.parts.search.memo
-    name = memo.get("key", "functional") if isinstance(memo, dict) else memo
-    rows = [
-        ["proposals", f"{books.trials:,}", ""],
-        ["evaluated", f"{books.evaluated:,}", share(books.evaluated, books.trials)],
-        ["of these, with a part of the answer known before", f"{books.partly:,}", share(books.partly, books.trials)],
-        ["answered without evaluating", f"{books.reused:,}", share(books.reused, books.trials)],
-        ["failed", f"{books.failures:,}", share(books.failures, books.trials)],
-    ]  # fmt: skip
-    again = sorted({metric for m in front for metric in m.confirmed})
-    lines = [f"Answers were shared by the key {name}."]
-    if books.confirmed:
-        confirmed = sum(bool(m.confirmed) for m in front)
-        what = ", ".join(map(label, again)) or "metrics"
-        lines.append(
-            f"{counted(books.confirmed, 'measurement')} after the search; {what} of {confirmed} of "
-            f"{counted(len(front), 'member')} of the front were measured again."
-        )
-    else:
-        lines.append("The front was not measured again after the search.")
-    return section(
-        "Reused and confirmed", table(["", "trials", "share"], rows), *map(note, lines), name="reuse"
+        "Importance of decisions", tag("div", *plots, class_="pair"), note(text), name="importance"
     )
-
-
-def _provenance(result: Result) -> Html:
-    path = result.folder / "run.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    identity, machine = known.get("identity", {}), known.get("machine", {})
-    search = result.parts.search
-    devices = sorted({f"{t.device} on {t.host}" for t in result.history.trials if t.host})
-    rows = [
-        ("run", result.folder.name),
-        ("seed", search.seed),
-        ("budget", ", ".join(f"{k} {number(v)}" for k, v in asdict(search.budget).items() if v is not None)),
-        *((name, _plain(identity[name])) for name in ("strategy", "evaluators", "task", "target", "memo", "baseline",
-          "batch") if identity.get(name) is not None),
-        ("space fingerprint", identity.get("space", result.parts.space.signature)),
-        ("data fingerprint", identity.get("data") or "none"),
-        ("started on", ", ".join(f"{k} {v}" for k, v in machine.items()) or "not recorded"),
-        ("threads", known.get("threads", "not recorded")),
-        ("evaluated on", ", ".join(devices) or "not recorded"),
-        ("versions", ", ".join(f"{k} {v}" for k, v in known.get("versions", {}).items()) or "not recorded"),
-        ("repeatable data", {True: "yes", False: "no"}.get(known.get("repeatable"), "not recorded")),  # type: ignore[call-overload]
-    ]  # fmt: skip
-    return section("Provenance", table(["", ""], rows, class_="text"), name="provenance")
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -18,6 +18,8 @@ class Html(str):
     __slots__ = ()
 
 
+NONE = "\N{EN DASH}"
+"""Stands where there is no figure."""
 VOID = frozenset({"meta", "link", "br", "rect", "path"})
 
 
@@ -72,9 +74,9 @@ def embedded(data: Any, name: str) -> Html:
 def number(value: float | None) -> str:
     """A figure for people; a dash where there is none."""
     if value is None or value != value:
-        return "–"
+        return NONE
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return "∞" if value > 0 else "-∞"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
@@ -92,7 +94,7 @@ def duration(seconds: float) -> str:
 
 def share(part: float, whole: float) -> str:
     """A part as a percentage of the whole."""
-    return f"{100 * part / whole:.1f} %" if whole else "–"
+    return f"{100 * part / whole:.1f} %" if whole else NONE
 
 
 def counted(n: int, one: str, many: str = "") -> str:

@@ -82,7 +82,7 @@ function drawFront(place) {
   return Plotly.react(place, shown, layout({
     xaxis: axis(x.label, scaled(x, seen("x"))), yaxis: axis(y.label, scaled(y, seen("y"))),
     shapes: marks.map(m => m.shape), annotations: marks.map(m => m.annotation), showlegend: true,
-  }), SETTINGS);
+  }), innerWidth < 720 ? PLAIN : SETTINGS);
 }
 
 function drawCurve(place, over, title) {
@@ -101,7 +101,7 @@ function drawParallel(place) {
     labelfont: {size: 11, family: FONT, color: INK}, tickfont: {size: 10, family: FONT, color: "#52606d"}, rangefont: {size: 9, color: PALE},
     line: {color: p.color, colorscale: p.better === "max" ? scale : scale.map(([at], i) => [at, scale[2 - i][1]]), showscale: false},
     unselected: {line: {color: "#e4e7eb", opacity: 0.15}}}],
-    layout({margin: {l: 50, r: 130, t: 92, b: 24}}), PLAIN);
+    layout({margin: {l: 100, r: 60, t: 92, b: 24}}), PLAIN);
 }
 
 function drawImportance(place, one) {
@@ -112,16 +112,20 @@ function drawImportance(place, one) {
       xaxis: axis("", {tickformat: ".0%", rangemode: "tozero"}), yaxis: {automargin: true, ticks: "", type: "category", ticksuffix: " "}, bargap: 0.35}), PLAIN);
 }
 
-function draw() {
-  const found = [], here = id => document.getElementById(id);
-  if (here("front-plot")) {
-    found.push(drawFront(here("front-plot")));
-    for (const id of ["x", "y"]) here(id).addEventListener("change", () => drawFront(here("front-plot")));
+// The front first; the rest in the pauses that follow, so that the page can be read at once.
+async function draw() {
+  const here = id => document.getElementById(id), rest = [];
+  if (here("volume-trials")) rest.push(() => drawCurve(here("volume-trials"), "trials", "trials"));
+  if (here("volume-time")) rest.push(() => drawCurve(here("volume-time"), "time", data.time_unit));
+  (data.importance || []).forEach((one, i) => rest.push(() => drawImportance(here(`importance-${i}`), one)));
+  if (here("parallel-plot")) rest.push(() => drawParallel(here("parallel-plot")));
+  await drawFront(here("front-plot"));
+  for (const id of ["x", "y"]) here(id).addEventListener("change", () => drawFront(here("front-plot")));
+  performance.mark("front");
+  for (const one of rest) {
+    await new Promise(done => window.requestIdleCallback ? requestIdleCallback(done, {timeout: 500}) : setTimeout(done, 1));
+    await one();
   }
-  if (here("volume-trials")) found.push(drawCurve(here("volume-trials"), "trials", "trials"));
-  if (here("volume-time")) found.push(drawCurve(here("volume-time"), "time", data.time_unit));
-  if (here("parallel-plot")) found.push(drawParallel(here("parallel-plot")));
-  (data.importance || []).forEach((one, i) => found.push(drawImportance(here(`importance-${i}`), one)));
-  return Promise.all(found);
+  performance.mark("all");
 }
 window.drawn = draw();

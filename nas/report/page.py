@@ -5,13 +5,15 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from nas.report.markup import Html, embedded, joined, section, tag
+from nas.report.markup import Html, embedded, section, tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def page(title: str, lead: object, figures: Sequence[tuple[str, str]], parts: Sequence[Html], data: Any) -> str:
+def page(
+    title: str, lead: object, figures: Sequence[tuple[str, str]], parts: Sequence[Html], data: Any
+) -> str:
     """The whole document.
 
     Args:
@@ -80,6 +82,3 @@ def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
-
-
-__all__ = ["front_section", "joined", "page", "volume_section"]

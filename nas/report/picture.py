@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nas.report.markup import Html, tag
+from nas.report.markup import NONE, Html, tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def picture(space: Space, architecture: Architecture) -> Html:
 def choices(architecture: Architecture) -> Html:
     """A row for each group of decisions that share a path."""
     rows = (
-        tag("tr", tag("th", group or "–"), tag("td", text)) for group, text in grouped(architecture).items()
+        tag("tr", tag("th", group or NONE), tag("td", text)) for group, text in grouped(architecture).items()
     )
     return tag("table", *rows, class_="choices")
 

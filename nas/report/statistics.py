@@ -27,7 +27,7 @@ def best_of(values: Sequence[float]) -> list[float]:
 
 
 def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Spearman's rank correlation of two arrays of shape (n,), ties at their mean rank; NaN for a constant."""
+    """Spearman's rank correlation of two arrays of shape (n,), ties at mean rank; NaN for constants."""
     x, y = ranks(a), ranks(b)
     x, y = x - x.mean(), y - y.mean()
     scale = float(np.sqrt((x @ x) * (y @ y)))

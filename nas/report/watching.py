@@ -19,7 +19,7 @@ def storage(journal: Path) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
-    class ReadOnly(BaseJournalBackend):
+    class ReadOnly(BaseJournalBackend):  # type: ignore[misc]
         def __init__(self) -> None:
             self._file = JournalFileBackend(str(journal))
 

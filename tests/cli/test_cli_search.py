@@ -218,7 +218,10 @@ def test_a_running_search_is_seen_and_guarded_from_other_processes(nas):
     finally:
         process.kill()
     assert process.returncode == 1
-    assert err == "error: interrupted; all finished trials are safe. Continue with: nas resume run\n"
+    assert err == (
+        "ending after the evaluations that run now; once more to end at once\n"
+        "error: interrupted; all finished trials are safe. Continue with: nas resume run\n"
+    )
     assert nas("status", "run").out.startswith("stopped\n")
     done = len(json.loads(nas("logs", "run", "--json").out))
     assert nas("resume", "run", "--set", f"budget.trials={done + 1}").code == 0

@@ -202,7 +202,7 @@ def test_the_whole_front_of_a_known_problem_is_found():
     space = plain_space(6, 3)
     for seed in range(3):
         problem = Shifted(space, seed)
-        trials = drive(nsga2(space, TWO, population=20), problem.evaluate, 400, seed=seed, batch=10)
+        trials = drive(nsga2(space, TWO, population=20), problem.evaluate, 500, seed=seed, batch=10)
         found = {tuple(point) for point in Front(trials, TWO).points.tolist()}
         assert found == problem.front()
 
