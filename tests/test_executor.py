@@ -12,8 +12,9 @@ from toys import plain_space
 
 from nas.errors import BadInput, Diverged
 from nas.evaluator import Evaluator
-from nas.executor import evaluate_unit, log_file
+from nas.executor import Executor, Report, evaluate_unit, log_file
 from nas.executors import create
+from nas.executors.alone import Alone
 from nas.executors.here import Here
 from nas.proposal import Failure, Measurement, Proposal
 from nas.rng import stream
@@ -176,6 +177,99 @@ def test_closing_forgets_what_was_queued():
     here.submit(UNIT)
     here.close()
     assert here.busy == 0
+
+
+# --- clock readings alone --------------------------------------------------------------------------------
+
+
+class Recorded(Executor):
+    """Two places; writes down what was submitted, and reports units in the order that the test wants."""
+
+    places = 2
+
+    def __init__(self, fail=()):
+        self.sent, self.units, self.fail, self.clock = [], [], fail, 0.0
+
+    @property
+    def busy(self):
+        return len(self.units)
+
+    def open(self, evaluator, seed, logs):
+        self.sent.append("open")
+
+    def submit(self, unit):
+        self.sent.append([(number, proposal.metrics) for number, proposal in unit])
+        self.units.append(unit)
+
+    def wait(self):
+        return [self._report(number, p.metrics) for number, p in self.units.pop(0)]
+
+    def _report(self, number, metrics):
+        began, self.clock = self.clock, self.clock + 10.0 * len(metrics)
+        outcome = Failure("error", "no") if (number, metrics) in self.fail else None
+        outcome = outcome or Measurement(dict.fromkeys(metrics, 1.0), 5.0)
+        return Report(number, outcome, "host", "cpu", began, self.clock, 2, 1.0)
+
+    def drop(self):
+        self.units = self.units[:1]
+
+    def close(self):
+        self.units.clear()
+
+
+def both(number, *metrics):
+    return number, Proposal(ASKED[0].candidate, metrics or ("loss", "ms"))
+
+
+def test_readings_follow_when_all_else_has_ended():
+    inner = Recorded()
+    alone = Alone(inner, frozenset({"ms"}))
+    assert alone.places == 2
+    alone.open(None, 0, None)
+    alone.submit([both(1)])
+    alone.submit([both(2, "ms"), both(3, "loss")])
+    assert [r.number for r in alone.wait()] == [3]  # 1 has its loss and waits
+    assert inner.sent == ["open", [(1, ("loss",))], [(3, ("loss",))]]
+    (second,) = alone.wait()
+    alone.submit([both(4)])  # held back until the last reading is taken
+    (first,) = alone.wait()
+    assert (first.number, second.number, alone.busy) == (1, 2, 1) or (first.number, second.number) == (2, 1)
+    assert inner.sent[3:] in ([[(1, ("ms",))], [(2, ("ms",))]], [[(2, ("ms",))], [(1, ("ms",))]])
+    (fourth,) = alone.wait()
+    assert fourth.outcome.values == {"loss": 1.0, "ms": 1.0}
+    assert inner.sent[5:] == [[(4, ("loss",))], [(4, ("ms",))]]
+    assert alone.busy == 0
+
+
+def test_both_parts_are_one_report():
+    alone = Alone(Recorded(), frozenset({"ms"}))
+    alone.submit([both(1, "loss", "size", "ms")])
+    (report,) = alone.wait()
+    assert report.outcome == Measurement({"loss": 1.0, "size": 1.0, "ms": 1.0}, 10.0)
+    # 20 s and 10 s, whatever lay between them; each part was tried twice.
+    assert (report.started, report.ended) == (0.0, 30.0)
+    assert (report.attempts, report.lost_seconds) == (3, 2.0)
+
+
+def test_what_failed_is_not_timed():
+    inner = Recorded(fail=[(1, ("loss",))])
+    alone = Alone(inner, frozenset({"ms"}))
+    alone.submit([both(1)])
+    (report,) = alone.wait()
+    assert report.outcome.kind == "error"
+    assert (inner.sent, alone.busy) == ([[(1, ("loss",))]], 0)
+
+
+def test_dropping_finishes_what_lacks_only_its_reading():
+    inner = Recorded()
+    alone = Alone(inner, frozenset({"ms"}))
+    for unit in ([both(1)], [both(2, "loss")], [both(3)], [both(4, "ms")]):
+        alone.submit(unit)
+    assert [r.number for r in alone.wait()] == [2]  # 1 has its loss, 3 has begun
+    alone.drop()
+    found = [alone.wait()[0].number, alone.wait()[0].number]
+    assert sorted(found) == [1, 3]
+    assert alone.busy == 0
 
 
 def test_executors_by_name():

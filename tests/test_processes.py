@@ -182,7 +182,7 @@ def test_a_worker_that_dies_is_replaced_and_its_evaluation_tried_again(run, tmp_
     reports = run(script, [[one] for one in UNIT], logs, workers=2, retries=2)
     assert kinds(reports) == dict.fromkeys(range(10, 16))
     assert {n: r.attempts for n, r in reports.items()} == {10: 1, 11: 3, 12: 1, 13: 1, 14: 1, 15: 1}
-    assert 0.2 <= reports[11].lost_seconds < 5
+    assert 0.2 <= reports[11].lost_seconds < 60
     assert log_file(logs, 11).read_text().splitlines() == [
         "killed: the worker ended with exit code 3, attempt 1",
         "killed: the worker ended with exit code 3, attempt 2",
@@ -252,23 +252,32 @@ def test_an_idle_worker_that_died_costs_nobody_an_attempt(tmp_path):
 # --- limits --------------------------------------------------------------------------------------------
 
 
-def test_limits_end_the_evaluation_and_not_the_run(run, tmp_path):
+def test_what_takes_too_long_is_ended_and_the_run_goes_on(run, tmp_path):
     def act(number, attempt):
         if number == 10:
-            time.sleep(60)
-        if number == 11:
-            hoard = np.ones(200_000_000)
-            time.sleep(hoard[0] * 60)
+            time.sleep(600)
 
     script, logs = Script(tmp_path, act), tmp_path / "logs"
     logs.mkdir()
-    reports = run(script, [[one] for one in UNIT[:4]], logs, workers=2, seconds=2.5, memory_gb=1.2)
-    assert kinds(reports) == {10: "timeout", 11: "memory", 12: None, 13: None}
-    assert reports[10].outcome.reason == "took longer than 2.5 s"
-    assert reports[11].outcome.reason == "needed more than 1.2 GB"
-    assert 2.5 <= reports[10].outcome.seconds < 10
-    assert script.attempts(10) == script.attempts(11) == 1
-    assert log_file(logs, 10).read_text() == "timeout: took longer than 2.5 s, attempt 1\n"
+    reports = run(script, [[one] for one in UNIT[:4]], logs, workers=2, seconds=3)
+    assert kinds(reports) == {10: "timeout", 11: None, 12: None, 13: None}
+    assert reports[10].outcome.reason == "took longer than 3 s"
+    assert 3 <= reports[10].outcome.seconds < 30
+    assert script.attempts(10) == 1
+    assert log_file(logs, 10).read_text() == "timeout: took longer than 3 s, attempt 1\n"
+
+
+def test_what_takes_too_much_memory_is_ended_and_the_run_goes_on(run, tmp_path):
+    def act(number, attempt):
+        if number == 11:
+            hoard = np.ones(100_000_000)
+            time.sleep(hoard[0] * 600)
+
+    script = Script(tmp_path, act)
+    reports = run(script, [[one] for one in UNIT[:4]], workers=2, memory_gb=0.7)
+    assert kinds(reports) == {10: None, 11: "memory", 12: None, 13: None}
+    assert reports[11].outcome.reason == "needed more than 0.7 GB"
+    assert script.attempts(11) == 1
 
 
 # --- logs, errors, refusals ----------------------------------------------------------------------------
@@ -444,4 +453,4 @@ def test_clock_readings_have_the_machine_alone_and_all_else_runs_together(tmp_pa
     assert len(beside) >= 3
     assert set(beside) == {("loss", "loss")}
     assert all(set(t.values) == {"loss", "ms"} for t in one.history.trials)
-    assert all(0.1 <= t.ended - t.started < 1 for t in one.history.trials)
+    assert all(t.ended - t.started >= 0.1 for t in one.history.trials)

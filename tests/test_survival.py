@@ -284,15 +284,15 @@ def test_a_terminated_run_says_what_it_lost_and_goes_on_with_exactly_that(tmp_pa
     (tmp_path / "hang").touch()
     process = command(tmp_path, "search", "run.yaml", "--out", "run")
     try:
-        deadline = time.time() + 60
+        deadline = time.time() + 120
         while len(begun(tmp_path)) < 2 and time.time() < deadline and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         clock = time.time()
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert time.time() - clock < 10
+    assert time.time() - clock < 30  # and not the ten minutes of an evaluation
     assert process.returncode == 1
     assert err == (
         "error: terminated; 2 in flight will be evaluated again: 0, 1; all finished trials are safe. "
@@ -303,7 +303,7 @@ def test_a_terminated_run_says_what_it_lost_and_goes_on_with_exactly_that(tmp_pa
     assert {plain_space().architecture(j["proposal"]["architecture"]).key for j in owed} == set(lost)
     (tmp_path / "hang").unlink()
     process = command(tmp_path, "resume", "run")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "evaluating again what was in flight: 0, 1\n" in out
     assert set(begun(tmp_path)[2:4]) == set(lost)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import registry
-from nas.cli.app import duration, number, print_json, say
+from nas.cli.app import number, print_json, say
 from nas.errors import BadInput, RunFailed
 from nas.evaluator import Known
 from nas.executor import evaluate_unit
 from nas.proposal import Failure, Proposal
+from nas.report.markup import duration
 from nas.rng import stream
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from rich.live import Live
 from rich.table import Table
 
 from nas.budget import Budget, Spent
-from nas.cli.app import duration, number, say
+from nas.cli.app import number, say
 from nas.front import Front
 from nas.objective import Objective, goals
+from nas.report.markup import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import Json, RunFolder, app, duration, print_json, say
+from nas.cli.app import Json, RunFolder, app, print_json, say
 from nas.cli.opened import opened
+from nas.report.markup import duration
 
 
 @app.command("report")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.app import Json, app, duration, number, print_json, say, say_error
+from nas.cli.app import Json, app, number, print_json, say, say_error
+from nas.report.markup import duration
 
 if TYPE_CHECKING:
     from nas.front import Front

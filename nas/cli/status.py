@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from nas.cli.app import Json, RunFolder, app, duration, number, print_json, say
+from nas.cli.app import Json, RunFolder, app, number, print_json, say
 from nas.cli.opened import opened
+from nas.report.markup import duration
 
 
 @app.command("status")
