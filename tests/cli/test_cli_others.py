@@ -10,8 +10,9 @@ from commands import QUICK, TRAINED
 
 import nas as toolkit
 from nas import registry
-from nas.cli.app import duration, number
+from nas.cli.app import number
 from nas.config import load
+from nas.report.markup import duration
 
 
 @pytest.mark.parametrize(
