@@ -306,7 +306,8 @@ def test_a_terminated_run_says_what_it_lost_and_goes_on_with_exactly_that(tmp_pa
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "evaluating again what was in flight: 0, 1\n" in out
-    assert set(begun(tmp_path)[2:4]) == set(lost)
+    # A worker that starts late may begin after another one's third, so the order says nothing.
+    assert [begun(tmp_path).count(key) for key in lost] == [2, 2]
     assert "12 trials" in out
 
 
