@@ -340,7 +340,7 @@ def main() -> None:
     figures["startup_s"] = {}
     for name, command in COMMANDS.items():
         figures["startup_s"][name] = round(median(seconds_of(command) for _ in SEEDS), 3)
-        say(f"(d) {name}", figures["startup_s"][name], None if name == "python" else 1.0, "s")
+        say(f"(d) {name}", figures["startup_s"][name], None if name == "python" else 0.5, "s")
     record("driver_overhead", figures, list(SEEDS))
 
 
