@@ -1,0 +1,1 @@
+"""Operations traced from a module, how long they take, and models of that."""
