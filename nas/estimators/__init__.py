@@ -8,6 +8,7 @@ BUILTIN = {
     "tabular": "nas.estimators.tabular:TabularEvaluator",
     "tabular_surrogate": "nas.estimators.tabular_surrogate:TabularSurrogate",
     "training": "nas.estimators.training:TrainingEvaluator",
+    "training_free": "nas.estimators.training_free:TrainingFree",
 }
 
 MEASURES = {
@@ -20,5 +21,25 @@ MEASURES = {
     "activation_bytes": "cost",
     "model_bytes": "cost",
     "latency_ms": "latency_measured",
+    "grad_norm": "training_free",
+    "snip": "training_free",
+    "grasp": "training_free",
+    "synflow": "training_free",
+    "fisher": "training_free",
+    "plain": "training_free",
+    "l2_norm": "training_free",
+    "jacob_cov": "training_free",
+    "naswot": "training_free",
+    "epe_nas": "training_free",
+    "zen": "training_free",
+    "ntk_condition": "training_free",
+    "linear_regions": "training_free",
+    "zico": "training_free",
+    "meco": "training_free",
+    "swap": "training_free",
+    "az_nas_expressivity": "training_free",
+    "az_nas_progressivity": "training_free",
+    "az_nas_trainability": "training_free",
+    "az_nas_complexity": "training_free",
 }
 """The default evaluator of each metric, used for objectives that no given evaluator measures."""
