@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nas.budget import Budget, Spent
+from nas.budget import Budget, Price, Spent, covered
 from nas.cli.app import number, say
 from nas.front import Front
 from nas.objective import Objective, goals
@@ -35,10 +35,11 @@ class Progress:
 
     Args:
         budget: what is left is shown of each limit.
+        price: of a device hour; what was spent is shown where there is one.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
+    def __init__(self, budget: Budget, price: Price | None = None) -> None:
+        self._budget, self._price = budget, price
         self._objectives: tuple[Objective, ...] = ()
         self._trials: list[Trial] = []
         self._front = Front((), ())
@@ -56,10 +57,10 @@ class Progress:
             trials: what an earlier session found.
         """
         self._objectives, self._trials = tuple(objectives), list(trials)
-        for trial in trials:
-            if trial.role == "search":
-                self._spent.add(trial)
-        self._spent.wall_seconds = self._spent.device_seconds
+        searched = [trial for trial in trials if trial.role == "search"]
+        for trial in searched:
+            self._spent.add(trial, self._price)
+        self._spent.wall_seconds = covered(searched)
         self._before = replace(self._spent)
         self._front = Front(self._trials, self._objectives)
         self._clock = time.perf_counter()
@@ -76,7 +77,7 @@ class Progress:
         """Take in a trial; showing never takes more than a small share of the time."""
         self._trials.append(trial)
         if trial.role == "search":
-            self._spent.add(trial)
+            self._spent.add(trial, self._price)
         self._confirming += trial.role == "confirm"
         now = time.perf_counter()
         elapsed = now - self._clock
@@ -108,6 +109,8 @@ class Progress:
             table.add_row(f"best {metric}", number(value))
         found = f"{len(self._front)} architectures, hypervolume {self._front.hypervolume():.3f}"
         table.add_row("front", found)
+        if self._price is not None:
+            table.add_row("spent", self._price.text(self._spent.device_seconds))
         table.add_row("time", f"{duration(self._elapsed())}, {self._left()}")
         return table
 
