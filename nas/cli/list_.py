@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.app import Json, app, print_json, say, say_table
+from nas.cli.app import Json, app, number, print_json, say, say_table
+
+if TYPE_CHECKING:
+    from nas.target import Target
 
 
 class Kind(StrEnum):
@@ -34,6 +37,9 @@ def list_command(
         return
     from nas import registry
 
+    if kind is Kind.targets:
+        _targets(as_json=json)
+        return
     singular = {"strategies": "strategy"}.get(kind.value, kind.value[:-1])
     found = {name: first_line(singular, name) for name in registry.names(singular)}
     if json:
@@ -61,6 +67,35 @@ def first_line(kind: str, name: str) -> str:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
             return (ast.get_docstring(node) or "").partition("\n")[0]
     return ""
+
+
+def _targets(*, as_json: bool) -> None:
+    """The machines, with what is known of them and where it comes from."""
+    from dataclasses import asdict
+
+    from nas import registry
+
+    found = {name: registry.create("target", name) for name in registry.names("target")}
+    if as_json:
+        print_json({name: {**asdict(t), "dtypes": t.dtypes} for name, t in found.items()})
+        return
+    header = ["target", "provenance", "dtypes", "peak Tflop/s", "GB/s", "limits"]
+    rows = [[name, t.provenance, " ".join(t.dtypes), *_figures(t)] for name, t in found.items()]
+    say_table(header, rows)
+    say("peak of each dtype, in their order; ? = derived or not confirmed. Sources: nas list targets --json")
+
+
+def _figures(target: Target) -> list[str]:
+    """Peak rates, bandwidth and limits in words."""
+    unsure = set(target.unsure)
+
+    def shown(field: str, value: float, *also: str) -> str:
+        return number(value) + ("?" if unsure & {field, *also} else "")
+
+    peaks = " ".join(shown(d, rate / 1e12, "peak_flops") for d, rate in target.peak_flops.items())
+    bandwidth = shown("bandwidth", target.bandwidth / 1e9) if target.bandwidth else ""
+    limits = ", ".join(f"{m} <= {shown('limits', most)}" for m, most in target.limits.items())
+    return [peaks, bandwidth, limits]
 
 
 def _pairs(*, as_json: bool) -> None:

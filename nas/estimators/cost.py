@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import time
-import weakref
-from functools import cache
-from math import prod
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.architecture import Fixed
 from nas.errors import NasError, must, unknown_metric
 from nas.estimators.machine import no_collection
 from nas.evaluator import Evaluator, seeded_module
+from nas.kernels.capture import BYTES, capture, recorded
 from nas.proposal import Measurement, Outcome, Proposal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
+    from nas.kernels.capture import Trace
     from nas.space import Space
     from nas.target import Target
     from nas.task import Task
 
 _OF_WEIGHTS = frozenset({"params", "trainable_params", "model_bytes"})
 _OF_FORWARD = frozenset({"macs", "activation_bytes"})
-_ATTEMPTS = ("meta", "cpu")
+REMEMBERED = 10_000
+"""Candidates whose costs are kept: strategies look at the same ones again and again."""
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -58,11 +60,12 @@ class CostEvaluator(Evaluator):
 
     def __init__(self, space: Space, task: Task, target: Target | None = None) -> None:
         self._space = space
-        self._dtype = getattr(torch, "float32" if target is None else target.dtype)
+        self._dtype = "float32" if target is None else target.dtype
         example = task.example(1)
         if not isinstance(example, torch.Tensor):
             raise must("the task's example", "be a tensor", type(example).__name__)
-        self._example = example.to(self._dtype) if example.is_floating_point() else example
+        self._example = example
+        self._counted: dict[tuple[str, bool], tuple[Mapping[str, float], str]] = {}
 
     def evaluate(self, proposals: Sequence[Proposal], *, seed: int) -> list[Outcome]:
         """Count each candidate; weights are of no account.
@@ -78,44 +81,51 @@ class CostEvaluator(Evaluator):
             if metric not in self.metrics:
                 raise unknown_metric(metric, self.metrics)
         start = time.perf_counter()
-        # Building allocates so many objects that the collector would take a third of the time.
-        with no_collection():
-            values, device = self._counted(proposal, seed)
+        forward = not _OF_FORWARD.isdisjoint(proposal.metrics)
+        key = proposal.candidate.key, forward
+        if key not in self._counted:
+            # Building allocates so many objects that the collector would take a third of the time.
+            with no_collection():
+                counted = self._count(proposal, seed, forward=forward)
+            if len(self._counted) == REMEMBERED:
+                self._counted.clear()
+            self._counted[key] = counted
+        values, device = self._counted[key]
         seconds = time.perf_counter() - start
         return Measurement({m: values[m] for m in proposal.metrics}, seconds, notes={"counted_on": device})
 
-    def _counted(self, proposal: Proposal, seed: int) -> tuple[Mapping[str, float], str]:
+    def _count(self, proposal: Proposal, seed: int, *, forward: bool) -> tuple[Mapping[str, float], str]:
         # A fixed module comes with weights of its own, which the meta device would swallow.
-        devices = _ATTEMPTS[1:] if isinstance(proposal.candidate, Fixed) else _ATTEMPTS
-        for device in devices:
+        if not isinstance(proposal.candidate, Fixed):
             try:
-                return self._on(device, proposal, seed), device
+                with torch.device("meta"):
+                    module = seeded_module(self._space, proposal, seed).eval()
+                return self._of(module, forward=forward)
             except NasError:
                 raise
-            except Exception:
-                if device == devices[-1]:
-                    raise
-        raise AssertionError("one device returns or raises")
+            except Exception as error:
+                log.debug("built for real: %s", error)
+        return self._of(seeded_module(self._space, proposal, seed).eval(), forward=forward)
 
-    def _on(self, device: str, proposal: Proposal, seed: int) -> Mapping[str, float]:
-        with torch.device(device):
-            module = seeded_module(self._space, proposal, seed).eval()
-        if self._dtype is not torch.float32:
-            module = module.to(self._dtype)
-        values = weights_cost(module)
-        if _OF_FORWARD.isdisjoint(proposal.metrics):
-            return values
-        return {**values, **forward_cost(module, self._example.to(device))}
+    def _of(self, module: nn.Module, *, forward: bool) -> tuple[Mapping[str, float], str]:
+        values = weights_cost(module, self._dtype)
+        if not forward:
+            return values, "meta"
+        trace = capture(module, self._example, dtype=self._dtype)
+        return {**values, **_of_pass(trace)}, trace.traced_on
 
 
-def weights_cost(module: nn.Module) -> dict[str, float]:
-    """``params``, ``trainable_params`` and ``model_bytes`` of a module."""
+def weights_cost(module: nn.Module, dtype: str = "float32") -> dict[str, float]:
+    """``params``, ``trainable_params`` and ``model_bytes`` of a module, floating numbers in a dtype."""
     parameters = list(module.parameters())
-    tensors = [*parameters, *module.buffers()]
+    width = BYTES[dtype]
     return {
         "params": sum(p.numel() for p in parameters),
         "trainable_params": sum(p.numel() for p in parameters if p.requires_grad),
-        "model_bytes": sum(t.numel() * t.element_size() for t in tensors),
+        "model_bytes": sum(
+            t.numel() * (width if t.is_floating_point() else t.element_size())
+            for t in (*parameters, *module.buffers())
+        ),
     }
 
 
@@ -126,147 +136,8 @@ def forward_cost(module: nn.Module, x: Tensor) -> dict[str, float]:
         module: with its weights on the device of ``x``; the meta device will do.
         x: shape (1, ...) for the cost of one input.
     """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    # The fused fast path of attention hides its matrix products from dispatch.
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]), _Count(module, x) as count:
-            module(x)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-    return {"macs": count.macs, "activation_bytes": count.peak_bytes}
+    return _of_pass(recorded(module, x))
 
 
-@final
-class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the multiply-accumulates of what is dispatched, and follows the memory of its results."""
-
-    def __init__(self, module: nn.Module, x: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.macs = 0
-        self.peak_bytes = 0
-        self._bytes = 0
-        self._live: dict[int, weakref.ref[Any]] = {}
-        self._kept = {_storage_key(t) for t in (*module.parameters(), *module.buffers())}
-        self._follow(x)
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Run an operation and take note of it, or of its parts where it is a composite of others."""
-        kwargs = kwargs or {}
-        if func is _ATTENTION and _fusible(*args[:3]):
-            return self.__torch_dispatch__(_FUSED_ATTENTION, types, args[:3])[0]
-        result = _shortcut(func._overloadpacket, args)
-        if result is None and _composite(func):
-            with self:
-                return func.decompose(*args, **kwargs)
-        if result is None:
-            result = func(*args, **kwargs)
-        macs = _MACS.get(func._overloadpacket)
-        if macs is not None:
-            self.macs += macs(args, result)
-        for tensor in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(tensor, torch.Tensor):
-                self._follow(tensor)
-        return result
-
-    def _follow(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._live or key in self._kept:
-            return
-        size = storage.nbytes()
-        self._bytes += size
-        self.peak_bytes = max(self.peak_bytes, self._bytes)
-
-        def freed(_: Any) -> None:
-            self._bytes -= size
-            self._live.pop(key, None)
-
-        self._live[key] = weakref.ref(storage, freed)
-
-
-@cache
-def _composite(operation: Any) -> bool:
-    """Whether an operation is defined by others; one that is not may still have its own rule on a device."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(operation.name(), "CompositeImplicitAutograd")
-
-
-def _storage_key(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _fusible(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether attention on the meta device, which takes it apart, would be one operation elsewhere."""
-    alike = query.ndim == 4 and query.shape[:2] == key.shape[:2] and query.shape[-1] == value.shape[-1]
-    return alike and query.device.type == "meta"
-
-
-def _shortcut(operation: Any, args: Sequence[Any]) -> Any:
-    """The empty result of a frequent operation on the meta device; None where there is no shortcut.
-
-    The device's own rules for these take up to a hundred times longer.
-    """
-    if operation not in _SHORTCUTS or args[0].device.type != "meta":
-        return None
-    if operation is _aten.batch_norm:
-        training = args[5]
-        return None if training else torch.empty_like(args[0])
-    others = [a for a in args[1:] if isinstance(a, torch.Tensor)]
-    if any(a.shape != args[0].shape or a.dtype != args[0].dtype for a in others):
-        return None
-    return torch.empty_like(args[0])
-
-
-def _convolution(args: Sequence[Any], result: Any) -> int:
-    x, weight = args[0], args[1]
-    transposed = args[6]
-    positions = x if transposed else result
-    return int(positions.numel() * prod(weight.shape[1:]))
-
-
-def _matrix(first: int) -> Callable[[Sequence[Any], Any], int]:
-    """Of a product whose left factor, of shape (..., m, k), stands at ``first``."""
-    return lambda args, result: int(result.numel() * args[first].shape[-1])
-
-
-def _attention(args: Sequence[Any], result: Any) -> int:  # noqa: ARG001 - as the others
-    query, key, value = args[:3]
-    return int(query.numel() * key.shape[-2] + prod(query.shape[:-1]) * prod(value.shape[-2:]))
-
-
-_aten = torch.ops.aten
-_ATTENTION = _aten.scaled_dot_product_attention.default
-_FUSED_ATTENTION = _aten._scaled_dot_product_flash_attention_for_cpu.default
-_SHORTCUTS = frozenset(
-    {
-        _aten.add,
-        _aten.batch_norm,
-        _aten.gelu,
-        _aten.hardswish,
-        _aten.hardtanh,
-        _aten.mul,
-        _aten.relu,
-        _aten.silu,
-    }
-)
-"""Batch normalisation, and operations whose result is like their tensors where those are alike."""
-
-_MACS: Mapping[Any, Callable[[Sequence[Any], Any], int]] = {
-    _aten.convolution: _convolution,
-    _aten._convolution: _convolution,
-    _aten.mm: _matrix(0),
-    _aten.bmm: _matrix(0),
-    _aten.mv: _matrix(0),
-    _aten.dot: lambda args, _: int(args[0].numel()),
-    _aten.addmm: _matrix(1),
-    _aten.addmv: _matrix(1),
-    _aten.baddbmm: _matrix(1),
-    _aten._scaled_dot_product_flash_attention: _attention,
-    _aten._scaled_dot_product_efficient_attention: _attention,
-    _aten._scaled_dot_product_cudnn_attention: _attention,
-    _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    _aten._scaled_dot_product_fused_attention_overrideable: _attention,
-}
-"""Multiply-accumulates by operation, from its arguments and its result."""
+def _of_pass(trace: Trace) -> dict[str, float]:
+    return {"macs": trace.macs, "activation_bytes": trace.activation_bytes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, cast, final
 
@@ -12,6 +13,7 @@ from nas.errors import must, unknown_metric
 from nas.estimators.machine import checked_device, no_collection, torch_threads
 from nas.evaluator import Evaluator, seeded_module
 from nas.proposal import Measurement, Outcome, Proposal
+from nas.target import ELSEWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +71,7 @@ class LatencyMeasured(Evaluator):
             raise must("tolerance", "be at least 0", tolerance)
         if not seconds > 0.0:
             raise must("seconds", "be above 0", seconds)
-        checked_device("target.device", target.device)
+        _check_here(target)
         self._space, self._task, self._target = space, task, target
         self._runs, self._warmup = runs, warmup
         self._tolerance, self._blocks, self._seconds = tolerance, blocks, seconds
@@ -135,6 +137,20 @@ class LatencyMeasured(Evaluator):
             stop = time.perf_counter()
             runs += 1
             yield stop - start
+
+
+def _check_here(target: Target) -> None:
+    """Refuse a target that is another machine, or a dtype that eager PyTorch does not run."""
+    remedy = "use target host for this machine, or latency_predicted"
+    if target.device == ELSEWHERE:
+        raise must("target", "be this machine to be measured", target.name, remedy)
+    device = checked_device("target.device", target.device)
+    if target.gpu and device.type == "cuda":
+        found = torch.cuda.get_device_name(device)
+        if re.search(rf"\b{re.escape(target.gpu)}\b", found) is None:
+            raise must("target.device", f"be a {target.gpu} to measure {target.name}", found, remedy)
+    if target.dtype == "int8":
+        raise must("target.dtype", "be a floating one to be measured in PyTorch", target.dtype, remedy)
 
 
 def _waiter(device: str) -> Callable[[], None]:

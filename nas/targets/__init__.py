@@ -1,3 +1,10 @@
-"""Machines that latency, memory and energy refer to."""
+"""Machines that latency, memory and energy refer to, a data file each."""
 
-BUILTIN = {"host": "nas.target:host"}
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+BUILTIN = {
+    "host": "nas.target:host",
+    **{file.stem: f"nas.targets.files:{file.stem}" for file in sorted(FOLDER.glob("*.yaml"))},
+}
