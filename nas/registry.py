@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from nas.errors import BadInput, must, unknown
+from nas.target import is_file, of_file
 
 Factory: TypeAlias = Callable[..., Any]
 F = TypeVar("F", bound=Factory)
@@ -75,14 +76,20 @@ def known() -> tuple[list[Path], dict[str, dict[str, Factory]]]:
     return list(_files), {kind: dict(factories) for kind, factories in _registered.items()}
 
 
-def adopt(files: Sequence[Path] = (), registered: Mapping[str, Mapping[str, Factory]] | None = None) -> None:
+def adopt(
+    files: Mapping[Path, Path] | None = None, registered: Mapping[str, Mapping[str, Factory]] | None = None
+) -> None:
     """Load files and take over registered factories, as `known` gave them in another process.
+
+    Args:
+        files: by their path in that process, where to read them here.
+        registered: factories by kind and name.
 
     Raises:
         Exception: whatever a file raises.
     """
-    for path in files:
-        _file_module(path)
+    for path, place in (files or {}).items():
+        _file_module(path, place)
     for kind, factories in (registered or {}).items():
         _registered[kind].update(factories)
 
@@ -117,9 +124,13 @@ def reference(text: str, folder: Path | None = None) -> Any:
         text: the reference; a file is looked for from ``folder``.
         folder: of the config; the working directory when None.
 
+    A target's YAML file stands for what makes targets of it.
+
     Raises:
         BadInput: the module, file or name is not there.
     """
+    if is_file(text):
+        return of_file((folder or Path.cwd()) / text)
     module, colon, attribute = text.rpartition(":")
     if not colon or not module or not attribute:
         raise must("factory", "read 'package.module:name' or './file.py:name'", text)
@@ -189,7 +200,8 @@ def resolve(
     label = settings.pop(key)
     if not isinstance(label, str):
         raise must(f"{kind}.{key}", "be a text", label)
-    factory = load(kind, label) if key == "name" else reference(label, folder)
+    named = key == "name" and not (kind == "target" and is_file(label))
+    factory = load(kind, label) if named else reference(label, folder)
     for setting, value in settings.items():
         if isinstance(value, str) and source_file(value, Path()) is not None:
             settings[setting] = reference(value, folder)
@@ -278,13 +290,15 @@ def _attribute(place: str) -> Factory:
     return factory
 
 
-def _file_module(path: Path) -> Any:
+def _file_module(path: Path, place: Path | None = None) -> Any:
+    """The module of a file, under a name made of its path, read from another place if that is given."""
     path = path.resolve()
     name = f"nas_user_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    place = place or path
+    spec = importlib.util.spec_from_file_location(name, place)
+    if not place.is_file() or spec is None or spec.loader is None:
         raise FileNotFoundError(str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

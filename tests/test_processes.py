@@ -360,12 +360,42 @@ def test_what_cannot_be_rebuilt_in_a_worker_ends_the_run_with_the_reason(run, tm
         ({"retries": -1}, "retries must be at least 0"),
         ({"seconds": 0}, "seconds must be a positive number"),
         ({"memory_gb": -1.0}, "memory_gb must be a positive number"),
+        ({"devices": "01"}, "devices must be a list of CUDA devices"),
         ({"worker": 2}, "unknown setting of processes 'worker'; did you mean 'workers'"),
     ],
 )
 def test_settings_are_checked(settings, message):
     with pytest.raises(BadInput, match=message):
         create({"name": "processes", **settings})
+
+
+class Sighted(Evaluator):
+    """Tells which CUDA devices it sees, when two workers are there."""
+
+    metrics = frozenset({"loss"})
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def evaluate(self, proposals, *, seed):
+        (self.folder / str(os.getpid())).touch()
+        while len(list(self.folder.iterdir())) < 2:
+            time.sleep(0.02)
+        seen = {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "torch": "torch" in sys.modules}
+        return [Measurement({"loss": 0.0}, notes=seen) for _ in proposals]
+
+
+def test_each_worker_sees_a_device_of_its_own_from_its_first_moment(run, tmp_path):
+    reports = run(Sighted(tmp_path), [[one] for one in UNIT[:2]], workers=2, devices=[1, "GPU-8f"])
+    notes = [r.outcome.notes for r in reports.values()]
+    assert {n["gpu"] for n in notes} == {"1", "GPU-8f"}
+    assert not any(n["torch"] for n in notes)
+
+
+@pytest.mark.parametrize(("visible", "dealt"), [("0,3", ["0", "3"]), ("2", []), ("", [])])
+def test_devices_that_this_process_may_use_are_dealt_where_there_are_several(monkeypatch, visible, dealt):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert Processes(workers=2)._devices == dealt
 
 
 def test_as_many_places_as_there_are_cores():

@@ -12,6 +12,7 @@ from nas.executor import Executor
 BUILTIN: Mapping[str, str] = {
     "here": "nas.executors.here:Here",
     "processes": "nas.executors.processes:Processes",
+    "ray": "nas.executors.ray:Ray",
 }
 
 

@@ -5,39 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import cloudpickle
 import psutil
 
 from nas.errors import RunFailed, must
-from nas.executor import Executor, Report, Unit, failed, log_file
-from nas.executors.worker import packed, serve
+from nas.executor import Executor, Report, Unit
+from nas.executors.attempts import Attempts, Work
+from nas.executors.worker import MEMORY_CHECK, ONE_THREAD, STILLBORN, packed, serve
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from nas.evaluator import Evaluator
-    from nas.proposal import FailureKind
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-"""Environment of a worker; an evaluator may still ask torch for more."""
-MEMORY_CHECK = 0.1
-"""Seconds between looks at the memory of workers."""
-STILLBORN = 3
-"""Workers in a row that die before they are ready and end a run."""
-
-
-@dataclass(slots=True)
-class _Work:
-    """A unit on its way, and what was lost on it."""
-
-    unit: Unit
-    attempts: int = 1
-    lost_seconds: float = 0.0
 
 
 @final
@@ -55,6 +39,8 @@ class Processes(Executor):
         seconds: longest that an evaluation may take, then it is a failure of kind ``timeout``.
         memory_gb: most resident memory (10⁹ bytes) that its worker may have, the interpreter and its
             libraries among it, looked at ten times a second; then it is a failure of kind ``memory``.
+        devices: CUDA devices by number or UUID, given to workers in turn, so that each sees one; those that
+            this process may use when None. With one device or none, workers see what this process sees.
 
     Raises:
         BadInput: a setting is out of its range.
@@ -66,50 +52,33 @@ class Processes(Executor):
         retries: int = 2,
         seconds: float | None = None,
         memory_gb: float | None = None,
+        devices: Sequence[int | str] | None = None,
     ) -> None:
         self.places = _cores() if workers is None else workers
         if self.places < 1:
             raise must("workers", "be at least 1", workers)
-        if retries < 0:
-            raise must("retries", "be at least 0", retries)
-        for name, limit in (("seconds", seconds), ("memory_gb", memory_gb)):
-            if limit is not None and not limit > 0:
-                raise must(name, "be a positive number", limit)
-        self._retries, self._seconds, self._memory_gb = retries, seconds, memory_gb
+        self._attempts = Attempts(retries, seconds, memory_gb)
+        self._devices = _devices() if devices is None else _named(devices)
         self._payload = b""
-        self._logs: Path | None = None
-        self._queue: deque[_Work] = deque()
         self._workers: list[_Worker] = []
         self._stillborn = 0
 
     @property
     def busy(self) -> int:
         """Units that run or wait."""
-        return len(self._queue) + sum(worker.work is not None for worker in self._workers)
+        return len(self._attempts.waiting) + sum(worker.work is not None for worker in self._workers)
 
     def check(self, evaluator: Evaluator) -> None:
         """Refuse what trains shared weights, and what cannot be sent to another process."""
-        if not evaluator.pure:
-            raise must("executor", "be here for an evaluator that trains weights shared by all", "processes")
-        self._packed(evaluator, 0, None)
-
-    def _packed(self, evaluator: Evaluator, seed: int, logs: Path | None) -> bytes:
-        try:
-            return packed(evaluator, seed, logs)
-        except Exception as error:  # any part may refuse in its own way
-            raise must(
-                "executor", "be here for an evaluator that cannot be sent to another process", "processes",
-                f"{type(error).__name__}: {error}; put it into a module or file, give it as a factory "
-                "(module:name), and open what cannot be sent when it is first called",
-            ) from error  # fmt: skip
+        packed(evaluator, 0, None, "processes")
 
     def open(self, evaluator: Evaluator, seed: int, logs: Path | None) -> None:
         """Pack what workers need; they are started when there is work."""
-        self._payload, self._logs = self._packed(evaluator, seed, logs), logs
+        self._payload, self._attempts.logs = packed(evaluator, seed, logs, "processes"), logs
 
     def submit(self, unit: Unit) -> None:
         """Queue a unit."""
-        self._queue.append(_Work(unit))
+        self._attempts.waiting.append(Work(unit))
 
     def wait(self) -> list[Report]:
         """Keep workers busy until something has ended."""
@@ -121,7 +90,7 @@ class Processes(Executor):
 
     def drop(self) -> None:
         """Forget what waits; what runs goes on."""
-        self._queue.clear()
+        self._attempts.waiting.clear()
 
     def close(self) -> None:
         """Kill all workers."""
@@ -135,11 +104,21 @@ class Processes(Executor):
         for worker in [w for w in self._workers if w.work is None and not w.alive]:
             self._remove(worker)
         idle = [worker for worker in self._workers if worker.work is None]
-        wanted = min(len(self._queue) - len(idle), self.places - len(self._workers))
-        idle += [_Worker(self._payload) for _ in range(wanted)]  # all start before the first is waited for
-        self._workers += idle[len(idle) - max(0, wanted) :]
-        for worker, _ in zip(idle, list(self._queue), strict=False):
-            worker.take(self._queue.popleft())
+        waiting = self._attempts.waiting
+        for _ in range(min(len(waiting) - len(idle), self.places - len(self._workers))):
+            idle.append(self._start())  # all start before the first is waited for
+        for worker, _ in zip(idle, list(waiting), strict=False):
+            worker.take(waiting.popleft())
+
+    def _start(self) -> _Worker:
+        """A new worker in the first free place, which decides on its device."""
+        taken = {worker.place for worker in self._workers}
+        place = next(i for i in range(self.places) if i not in taken)
+        environment = dict(ONE_THREAD)
+        if self._devices:
+            environment["CUDA_VISIBLE_DEVICES"] = self._devices[place % len(self._devices)]
+        self._workers.append(_Worker(self._payload, place, environment))
+        return self._workers[-1]
 
     def _heard(self) -> list[Report]:
         """What workers said, or died of, until one of them did or a limit has to be looked at."""
@@ -150,7 +129,7 @@ class Processes(Executor):
             try:
                 answer = worker.hear()
             except (EOFError, OSError):
-                reports += self._ended(worker, "killed", worker.cause())
+                reports += self._died(worker)
                 continue
             if isinstance(answer, BaseException):
                 raise answer
@@ -165,64 +144,37 @@ class Processes(Executor):
 
     def _patience(self) -> float | None:
         """Seconds until the next look at a limit."""
-        if self._memory_gb is not None:
+        if self._attempts.memory_gb is not None:
             return MEMORY_CHECK
-        if self._seconds is None:
-            return None
-        left = [worker.began + self._limit(worker) for worker in self._workers if worker.runs]
-        return max(0.0, min(left) - time.time()) if left else None
-
-    def _limit(self, worker: _Worker) -> float:
-        """Seconds that what a worker does may take: units of several proposals have the time of all."""
-        assert self._seconds is not None
-        assert worker.work is not None
-        return self._seconds * len(worker.work.unit)
+        return self._attempts.patience([(w.work, w.began) for w in self._workers if w.work and w.ready])
 
     def _overdue(self) -> list[Report]:
         """End what takes too long or too much."""
         reports: list[Report] = []
-        for worker in [w for w in self._workers if w.runs]:
-            if self._seconds is not None and time.time() - worker.began > self._limit(worker):
-                reports += self._ended(worker, "timeout", f"took longer than {self._seconds:g} s")
-            elif self._memory_gb is not None and worker.memory_gb > self._memory_gb:
-                reports += self._ended(worker, "memory", f"needed more than {self._memory_gb:g} GB")
+        most = self._attempts.memory_gb
+        for worker in [w for w in self._workers if w.ready]:
+            work, began = worker.work, worker.began
+            if work is None:
+                continue
+            if time.time() > self._attempts.due(work, began):
+                self._remove(worker)
+                reports += self._attempts.too_long(work, began)
+            elif most is not None and worker.memory_gb > most:
+                self._remove(worker)
+                reports += self._attempts.too_large(work, began)
         return reports
 
-    def _ended(self, worker: _Worker, kind: FailureKind, reason: str) -> list[Report]:
-        """What becomes of the work of a worker that died or was ended.
-
-        Of several proposals evaluated together each is tried on its own. An evaluation that broke a limit
-        would break it again and fails at once.
-        """
+    def _died(self, worker: _Worker) -> list[Report]:
+        """What becomes of the work of a worker that died."""
+        work, reason = worker.done(), worker.cause()
         self._remove(worker)
-        work = worker.work
-        assert work is not None
-        if not worker.ready:
-            self._queue.appendleft(work)
-            self._stillborn += 1
-            if self._stillborn >= STILLBORN:
-                raise RunFailed(f"{STILLBORN} workers in a row ended before they were ready: {reason}")
-            return []
-        lost = time.time() - worker.began
-        self._note(work, f"{kind}: {reason}, attempt {work.attempts}")
-        if len(work.unit) > 1:
-            share = (work.lost_seconds + lost) / len(work.unit)
-            self._queue.extendleft(_Work([one], work.attempts + 1, share) for one in reversed(work.unit))
-            return []
-        if kind == "killed" and work.attempts <= self._retries:
-            self._queue.appendleft(_Work(work.unit, work.attempts + 1, work.lost_seconds + lost))
-            return []
-        if kind == "killed":
-            reason = f"{reason}, the last of {work.attempts} attempts"
-        ((number, _),) = work.unit
-        return [failed(number, kind, reason, worker.began, work.attempts, work.lost_seconds)]
-
-    def _note(self, work: _Work, text: str) -> None:
-        """Add a line to the logs of evaluations that left no traceback."""
-        if self._logs is not None:
-            for number, _ in work.unit:
-                with log_file(self._logs, number).open("a", encoding="utf-8") as file:
-                    file.write(text + "\n")
+        if worker.ready:
+            return self._attempts.died(work, worker.began, reason)
+        self._attempts.waiting.appendleft(work)
+        self._stillborn += 1
+        if self._stillborn >= STILLBORN:
+            raise RunFailed(f"{STILLBORN} workers in a row ended before they were ready: {reason}")
+        return []
 
     def _remove(self, worker: _Worker) -> None:
         worker.kill()
@@ -233,17 +185,18 @@ class Processes(Executor):
 class _Worker:
     """A process, the way to it, and what it does."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, place: int, environment: Mapping[str, str]) -> None:
         from loky.backend import get_context
 
         # loky's processes do not import the script that was started, which therefore needs no guard.
         context = get_context("loky")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, os.getpid()), env=ONE_THREAD)
+        self._process = context.Process(target=serve, args=(theirs, os.getpid()), env=environment)
         self._process.start()
         theirs.close()
         self._payload: bytes | None = payload
-        self.work: _Work | None = None
+        self.place = place
+        self.work: Work | None = None
         self.ready = False
         self.began = 0.0
 
@@ -253,11 +206,6 @@ class _Worker:
         return bool(self._process.is_alive())
 
     @property
-    def runs(self) -> bool:
-        """Whether it evaluates now."""
-        return self.ready and self.work is not None
-
-    @property
     def memory_gb(self) -> float:
         """Resident memory; 0 when it is gone."""
         try:
@@ -265,7 +213,7 @@ class _Worker:
         except psutil.NoSuchProcess:
             return 0.0
 
-    def take(self, work: _Work) -> None:
+    def take(self, work: Work) -> None:
         """Evaluate a unit; its clock starts when the worker is ready."""
         self.work, self.began = work, time.time()
         try:
@@ -287,7 +235,7 @@ class _Worker:
             self.ready, self.began = True, time.time()
         return answer
 
-    def done(self) -> _Work:
+    def done(self) -> Work:
         """The work, which it has no more."""
         work, self.work = self.work, None
         assert work is not None
@@ -316,3 +264,19 @@ def _cores() -> int:
     from loky import cpu_count
 
     return int(cpu_count())
+
+
+def _devices() -> list[str]:
+    """The CUDA devices that this process may use, found without loading torch; none unless there are two."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        found = [str(i) for i, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    else:
+        found = [name.strip() for name in given.split(",") if name.strip()]
+    return found if len(found) > 1 else []
+
+
+def _named(devices: Sequence[int | str]) -> list[str]:
+    if isinstance(devices, str) or not devices or not all(isinstance(d, int | str) for d in devices):
+        raise must("devices", "be a list of CUDA devices, numbers or UUIDs", devices)
+    return [str(device) for device in devices]

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from nas.report.curves import label
-from nas.report.ledger import failure_groups
+from nas.report.ledger import bill, failure_groups
 from nas.report.markup import Html, counted, duration, joined, note, number, section, share, table, tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nas.budget import Price
     from nas.front import Front
     from nas.report.ledger import Ledger
     from nas.result import Result
@@ -23,8 +24,8 @@ SETTINGS = ("strategy", "evaluators", "task", "target", "memo", "baseline", "bat
 REPEATABLE: Mapping[Any, str] = {True: "yes", False: "no"}
 
 
-def time(books: Ledger) -> Html:
-    """Device time and wall time, spent and lost."""
+def time(books: Ledger, price: Price | None) -> Html:
+    """Device time and wall time, spent and lost, and what that costs."""
     spent = [
         ("c0", "search evaluations that gave a measurement", books.searching),
         ("c1", "measuring the front again", books.confirming),
@@ -32,7 +33,7 @@ def time(books: Ledger) -> Html:
         ("c3", "evaluations that failed", books.failed),
         ("c3", "attempts that were lost and made again", books.lost),
     ]
-    whole = books.busy + books.lost
+    whole = books.used
     bar = tag("div", *(tag("div", class_=c, style=f"width:{100 * s / whole:.2f}%") for c, _, s in spent if s),
               class_="bar") if whole else Html("")  # fmt: skip
     rows = [
@@ -50,7 +51,7 @@ def time(books: Ledger) -> Html:
     ]  # fmt: skip
     said = note(
         f"Evaluations themselves reported {duration(books.reported)}, which is simulated time for tables. "
-        f"{counted(books.retried, 'trial')} took more than one attempt."
+        f"{counted(books.retried, 'trial')} took more than one attempt. In all: {bill(books, price)}."
     )
     return section(
         "Time spent and lost", bar, tag("div", table(["device time", "", "share"], rows),

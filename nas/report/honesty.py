@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SIZES = ("params", "macs")
 """Costs by which anyone could choose without a search."""
-SIZED = 100
+SIZED = 60
 """Architectures whose costs are counted where the run did not measure them."""
 FEW = 8
 """Architectures below which a rank correlation says nothing."""
@@ -71,6 +71,7 @@ def findings(result: Result, others: Sequence[Result] = ()) -> list[Finding]:
         seeds(result),
         *grain(result.parts, front, result.folder),
         *clocks(result.history.trials, front),
+        *guesses(result.parts, front),
     ]
 
 
@@ -320,3 +321,13 @@ def clocks(trials: Sequence[Trial], front: Front) -> list[Finding]:
             f"median {typical:+.0f} %, at most {worst:.0f} % away. The later value is shown."
         )
     return [Finding("Readings of the clock", sentences)]
+
+
+def guesses(parts: Parts, front: Front) -> list[Finding]:
+    """Which values nothing was measured for."""
+    sentences = [
+        f"{metric} comes from the datasheet of {parts.target.name}: take each value within a factor of "
+        f"{factor:g}. Such values rank models; they are no times."
+        for metric, factor in front.bands.items()
+    ]
+    return [Finding("Times from a datasheet", sentences)] if sentences else []

@@ -63,7 +63,7 @@ def report(result: Result, against: Sequence[Result] = ()) -> str:
         _pictures(result, front),
         *([_parallel(lines)] if lines else []),
         _importance(important),
-        time(books),
+        time(books, result.parts.search.price),
         failures(result),
         reuse(result, front, books),
         provenance(result),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, final
 
 from nas.decision import Real
@@ -20,6 +21,8 @@ ENOUGH = 30
 """Architectures below which nothing is said."""
 MANY = 100
 """Architectures from which on PED-ANOVA takes the place of fANOVA, which is slower and needs fewer."""
+MOST = 2000
+"""Architectures that are looked at; of more, evenly chosen ones."""
 
 
 @final
@@ -43,7 +46,7 @@ class Importance:
 def importances(
     members: Sequence[Member], space: Space, objectives: Sequence[Objective], seed: int
 ) -> list[Importance]:
-    """Importance of the decisions for each goal that enough architectures have.
+    """Importance of the decisions for each goal, from architectures that have all of them.
 
     An inactive decision counts as one further option of its own. Up to 99 architectures it is fANOVA, the
     share of the variance that a decision alone explains in a random forest; from 100 on PED-ANOVA, how much
@@ -51,44 +54,61 @@ def importances(
 
     Source: Hutter, Hoos and Leyton-Brown 2014; Watanabe, Bansal and Hutter 2023; as Optuna has them.
     """
-    found = []
-    for objective in goals(objectives):
-        rows = [(m, m.values[objective.metric]) for m in members if objective.metric in m.values]
-        rows = [(m, v) for m, v in rows if objective.minimised(v) != float("inf")]
-        if len(rows) < ENOUGH or len({v for _, v in rows}) < 2:
-            continue
-        shares = _shares([m for m, _ in rows], [objective.minimised(v) for _, v in rows], space, seed)
-        if shares:
-            method = "PED-ANOVA" if len(rows) >= MANY else "fANOVA"
-            found.append(Importance(objective, shares, method, len(rows)))
-    return found
+    aims = goals(objectives)
+    found = [m for m in members if all(isfinite(o.minimised(m.values.get(o.metric, nan))) for o in aims)]
+    found = (
+        [found[i] for i in sorted({int(i * len(found) / MOST) for i in range(MOST)})]
+        if len(found) > MOST
+        else found
+    )
+    if len(found) < ENOUGH:
+        return []
+    values = [[o.minimised(m.values[o.metric]) for o in aims] for m in found]
+    study = _study(found, values, space, seed)
+    method = "PED-ANOVA" if len(found) >= MANY else "fANOVA"
+    shares = [
+        _shares(study, i, method, seed) if len({v[i] for v in values}) > 1 else {} for i in range(len(aims))
+    ]
+    return [Importance(o, s, method, len(found)) for o, s in zip(aims, shares, strict=True) if s]
 
 
-def _shares(members: Sequence[Member], values: Sequence[float], space: Space, seed: int) -> dict[str, float]:
+def _study(found: Sequence[Member], values: Sequence[Sequence[float]], space: Space, seed: int) -> Any:
+    """What was measured as a study of Optuna's, every goal to be minimised."""
     import optuna
-    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    columns = _columns(members, space)
-    if not columns:
-        return {}
-    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=seed))
+    columns = _columns(found, space)
     distributions = {name: distribution for name, (distribution, _) in columns.items()}
+    study = optuna.create_study(
+        directions=["minimize"] * len(values[0]), sampler=optuna.samplers.RandomSampler(seed=seed)
+    )
     study.add_trials(
         [
             optuna.create_trial(
                 params={name: column[i] for name, (_, column) in columns.items()},
                 distributions=distributions,
-                value=value,
+                values=row,
             )
-            for i, value in enumerate(values)
+            for i, row in enumerate(values)
         ]
     )
-    many = len(members) >= MANY
-    evaluator = PedAnovaImportanceEvaluator() if many else FanovaImportanceEvaluator(seed=seed)
+    return study
+
+
+def _shares(study: Any, goal: int, method: str, seed: int) -> dict[str, float]:
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
+    if not study.get_trials(deepcopy=False)[0].params:
+        return {}
+    evaluator = (
+        PedAnovaImportanceEvaluator() if method == "PED-ANOVA" else FanovaImportanceEvaluator(seed=seed)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the evaluator is experimental, or that nothing differs
-        raw = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        raw = optuna.importance.get_param_importances(
+            study, evaluator=evaluator, target=lambda trial: trial.values[goal]
+        )
     shares = {name: float(share) for name, share in raw.items()}
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 

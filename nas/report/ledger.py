@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
+from nas.budget import HOUR, covered
 from nas.executor import log_file
 from nas.proposal import Failure
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from nas.budget import Price
     from nas.proposal import Trial
 
 TAIL = 12
@@ -57,6 +59,37 @@ class Ledger:
         """Seconds in which nothing was evaluated: the driver's own time, waiting, pauses between sessions."""
         return max(0.0, self.wall - self.evaluating)
 
+    @property
+    def used(self) -> float:
+        """Device-seconds in all, with those of lost attempts."""
+        return self.busy + self.lost
+
+    @property
+    def wasted(self) -> float:
+        """Device-seconds that gave no measurement: of failures and of lost attempts."""
+        return self.failed + self.lost
+
+
+def bill(books: Ledger, price: Price | None) -> str:
+    """Device-hours spent and lost, and what they cost, for people."""
+    text = f"{books.used / HOUR:.4g} device-hours, {books.wasted / HOUR:.4g} of them lost"
+    if price is None:
+        return text
+    rate = f"{price.per_hour:g} {price.currency}".rstrip()
+    return f"{text}; {price.text(books.used)} at {rate} an hour, {price.text(books.wasted)} of it lost"
+
+
+def accounted(books: Ledger, price: Price | None) -> dict[str, Any]:
+    """The same as JSON values: ``device_hours`` and ``money``."""
+    money = None
+    if price is not None:
+        money = {
+            "spent": price.of(books.used),
+            "lost": price.of(books.wasted),
+            "currency": price.currency,
+        }
+    return {"device_hours": {"spent": books.used / HOUR, "lost": books.wasted / HOUR}, "money": money}
+
 
 def ledger(trials: Sequence[Trial]) -> Ledger:
     """The ledger of a run."""
@@ -65,7 +98,7 @@ def ledger(trials: Sequence[Trial]) -> Ledger:
     start = min((t.queued or t.started for t in trials), default=0.0)
     return Ledger(
         wall=max((t.ended for t in trials), default=0.0) - start,
-        evaluating=_covered(fresh),
+        evaluating=covered(fresh),
         busy=_seconds(fresh),
         searching=_seconds(t for t in fresh if t.role == "search" and not t.failed),
         baseline=_seconds(t for t in fresh if t.role == "baseline" and not t.failed),
@@ -85,15 +118,6 @@ def ledger(trials: Sequence[Trial]) -> Ledger:
 
 def _seconds(trials: Iterable[Trial]) -> float:
     return sum(t.ended - t.started for t in trials)
-
-
-def _covered(trials: Iterable[Trial]) -> float:
-    """Seconds during which at least one of them ran."""
-    total, reached = 0.0, float("-inf")
-    for start, end in sorted((t.started, t.ended) for t in trials):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
 
 
 @final

@@ -4,8 +4,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const INK = "#1f2933", PALE = "#9aa5b1", MARK = "#d64545", GRID = "#e4e7eb", FONT = "system-ui, -apple-system, Segoe UI, Roboto, Arial, sans-serif";
 const SETTINGS = {responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]};
 const PLAIN = Object.assign({}, SETTINGS, {displayModeBar: false});
-// Beyond so many points, SVG is too slow and WebGL draws them.
-const MANY = 1500;
+// Beyond so many points, SVG is too slow and WebGL draws them, which takes a while to start.
+const MANY = 6000;
 const kind = n => n > MANY ? "scattergl" : "scatter";
 const pick = (list, places) => places.map(i => list[i]);
 const rest = (run, keep) => run.front_of.map((f, i) => i).filter(keep);
@@ -92,40 +92,41 @@ function drawCurve(place, over, title) {
     xaxis: axis(title, {rangemode: "tozero"}), yaxis: axis("hypervolume", {rangemode: "tozero"})}), PLAIN);
 }
 
-function drawParallel(place) {
-  const p = data.parallel;
-  place.style.minWidth = `${64 * p.dimensions.length + 160}px`;
-  // One axis of p.color: the pale part of the scale is the worse end.
-  const scale = [[0, "#d9e2ec"], [0.5, "#62b0d9"], [1, "#0b4f7d"]];
-  return Plotly.newPlot(place, [{type: "parcoords", dimensions: p.dimensions, labelangle: -22,
-    labelfont: {size: 11, family: FONT, color: INK}, tickfont: {size: 10, family: FONT, color: "#52606d"}, rangefont: {size: 9, color: PALE},
-    line: {color: p.color, colorscale: p.better === "max" ? scale : scale.map(([at], i) => [at, scale[2 - i][1]]), showscale: false},
-    unselected: {line: {color: "#e4e7eb", opacity: 0.15}}}],
-    layout({margin: {l: 100, r: 60, t: 92, b: 24}}), PLAIN);
-}
-
 function drawImportance(place, one) {
   const names = one.names.slice().reverse(), shares = one.shares.slice().reverse();
-  place.style.height = `${70 + 22 * names.length}px`;
   return Plotly.newPlot(place, [{type: "bar", orientation: "h", x: shares, y: names, marker: {color: "#0b69a3"}, hovertemplate: "%{y}: %{x:.1%}<extra></extra>"}],
     layout({title: {text: one.label, font: {size: 13}, x: 0, xanchor: "left", xref: "container", pad: {l: 4}}, margin: {l: 8, r: 16, t: 34, b: 32},
       xaxis: axis("", {tickformat: ".0%", rangemode: "tozero"}), yaxis: {automargin: true, ticks: "", type: "category", ticksuffix: " "}, bargap: 0.35}), PLAIN);
 }
 
-// The front first; the rest in the pauses that follow, so that the page can be read at once.
+// The front first, so that the page can be read at once; every other plot when it comes near to what is seen.
+const waiting = new Map();
+const here = id => document.getElementById(id);
+const near = new IntersectionObserver(seen => seen.filter(one => one.isIntersecting).forEach(one => drawNow(one.target)), {rootMargin: "300px"});
+function drawLater(id, draw) {
+  if (here(id)) { waiting.set(here(id), draw); near.observe(here(id)); }
+}
+async function drawNow(place) {
+  const draw = waiting.get(place);
+  waiting.delete(place);
+  near.unobserve(place);
+  if (draw) await draw(place);
+}
+async function drawAll() {
+  await Promise.all([...waiting.keys()].map(drawNow));
+  performance.mark("all");
+}
+addEventListener("beforeprint", drawAll);
 async function draw() {
-  const here = id => document.getElementById(id), rest = [];
-  if (here("volume-trials")) rest.push(() => drawCurve(here("volume-trials"), "trials", "trials"));
-  if (here("volume-time")) rest.push(() => drawCurve(here("volume-time"), "time", data.time_unit));
-  (data.importance || []).forEach((one, i) => rest.push(() => drawImportance(here(`importance-${i}`), one)));
-  if (here("parallel-plot")) rest.push(() => drawParallel(here("parallel-plot")));
   await drawFront(here("front-plot"));
   for (const id of ["x", "y"]) here(id).addEventListener("change", () => drawFront(here("front-plot")));
   performance.mark("front");
-  for (const one of rest) {
-    await new Promise(done => window.requestIdleCallback ? requestIdleCallback(done, {timeout: 500}) : setTimeout(done, 1));
-    await one();
-  }
-  performance.mark("all");
+  drawLater("volume-trials", place => drawCurve(place, "trials", "trials"));
+  drawLater("volume-time", place => drawCurve(place, "time", data.time_unit));
+  (data.importance || []).forEach((one, i) => {
+    here(`importance-${i}`).style.height = `${70 + 22 * one.names.length}px`;
+    drawLater(`importance-${i}`, place => drawImportance(place, one));
+  });
+  drawLater("parallel-plot", drawParallel);
 }
 window.drawn = draw();

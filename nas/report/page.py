@@ -30,7 +30,6 @@ def page(
         tag("title", title),
         tag("link", rel="icon", href="data:,"),
         tag("style", Html(here.joinpath("page.css").read_text(encoding="utf-8"))),
-        tag("script", Html(_plotly())),
     )
     header = tag(
         "header",
@@ -39,8 +38,13 @@ def page(
         tag("div", *(tag("div", tag("b", v), tag("span", what)) for what, v in figures), class_="figures"),
         tag("nav", *_links(parts)),
     )
-    script = tag("script", Html(here.joinpath("page.js").read_text(encoding="utf-8")))
-    body = tag("body", header, tag("main", *parts), embedded(data, "data"), script)
+    own = [
+        tag("script", Html(here.joinpath(f).read_text(encoding="utf-8"))) for f in ("parallel.js", "page.js")
+    ]
+    # The text comes first: it is shown while the browser still reads the library.
+    body = tag(
+        "body", header, tag("main", *parts), tag("script", Html(_plotly())), embedded(data, "data"), *own
+    )
     return "<!DOCTYPE html>\n" + tag("html", tag("head", *plain), body, lang="en") + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.cli.opened import opened
+from nas.cli.opened import found, opened
 from nas.config import load, resolved, search_of
 from nas.run import Run
 
@@ -65,4 +65,4 @@ def search(folder, seed=0, settings=()):
         run.search()
     finally:
         run.close()
-    return opened(folder)
+    return opened(found(folder, None, None))

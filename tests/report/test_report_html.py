@@ -88,13 +88,13 @@ def test_failures_are_counted_by_reason_with_their_log(runs):
 def test_an_unfinished_or_empty_run_has_a_page(runs, tmp_path):
     import shutil
 
-    from nas.cli.opened import opened
+    from nas.cli.opened import found, opened
 
     place = tmp_path / "empty"
     shutil.copytree(runs[0].folder, place)
     lines = (place / "journal.log").read_text().splitlines(keepends=True)
     (place / "journal.log").write_text("".join(line for line in lines if '"record"' not in line))
-    result = opened(place)
+    result = opened(found(place, None, None))
     assert not result.history.trials
     page = report(result)
     Checked(page)
