@@ -50,7 +50,7 @@ def az_nas(probe: Probe) -> dict[str, float]:
     generator = probe.generator("az_nas")
     with probe.running("az_nas"):
         gaussian.redraw(probe.module, _kaiming, generator)
-        x = gaussian.inputs(probe, BATCH, generator).requires_grad_()
+        x = gaussian.inputs(probe, BATCH, generator)
         features = _features(probe, x)
         entropies = [entropy(f.detach()) for f in features]
         slopes = [trainability(a, b, generator) for a, b in pairwise(features)]
@@ -116,7 +116,7 @@ def _features(probe: Probe, x: Tensor) -> list[Tensor]:
             probe.forward(x)
         names = {id(block) for block in blocks}
         calls = [call for call in seen if id(call.module) in names]
-        stem = [call.inputs for call in calls[:1] if call.inputs is not x]
+        stem = [call.inputs for call in calls[:1] if call.inputs.requires_grad]  # not the images
         features = [*stem, *(call.output for call in calls)]
         # A head that works on vectors is no block of a network of images.
         features = [f for f in features if f.ndim == features[0].ndim and f.ndim in (2, 4)]
