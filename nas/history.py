@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from nas.architecture import Architecture
+from nas.database import Database
 from nas.decision import Categorical, Integer, Real
 from nas.errors import BadInput, StorageError, must
 from nas.objective import goals
 from nas.proposal import Failure, Trial
 from nas.record import trial_from_json, trial_to_json
-from nas.snapshot import read_snapshot, write_snapshot
+from nas.snapshot import save_snapshot, saved_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nas.decision import Decision
+    from nas.files import Files
     from nas.objective import Objective
     from nas.space import Space
 
 SCHEMA = 1
 """Version of the stored record; a store of another version is refused."""
-SNAPSHOT = "snapshot.npz"
-"""Name of the file that holds a strategy's state."""
 
 
 class History(ABC):
@@ -117,10 +117,10 @@ class OptunaHistory(History):
     is PRUNED, a failure FAIL; the full record is the user attribute ``record``.
 
     Args:
-        storage: path of a journal file, or the URL of any Optuna storage.
+        storage: path of a journal file, a database, or its URL.
         space, objectives: of the run.
         name: of the Optuna study.
-        folder: where snapshots are kept; None when there is none.
+        files: where snapshots are kept; in memory when None.
         writer: "owner" repairs a torn last line and may append; "reader" leaves the file alone.
 
     Raises:
@@ -129,23 +129,30 @@ class OptunaHistory(History):
 
     def __init__(
         self,
-        storage: str | Path,
+        storage: str | Path | Database,
         space: Space,
         objectives: Sequence[Objective],
         *,
         name: str = "nas",
-        folder: Path | None = None,
+        files: Files | None = None,
         writer: str = "owner",
     ) -> None:
         super().__init__()
         if writer not in ("owner", "reader"):
             raise must("writer", "be owner or reader", writer)
-        self._storage, self._name, self._writer = storage, name, writer
-        self._journal = None if "://" in str(storage) else Path(storage)
+        self._name, self._writer = name, writer
+        if isinstance(storage, str) and "://" in storage:
+            storage = Database(storage, writer)
+        self._storage = storage
+        self._database = storage if isinstance(storage, Database) else None
+        self._journal = None if isinstance(storage, Database) else Path(storage)
         self._space = space
         self._objectives = goals(objectives)
         self._distributions = {leaf.name: _distribution(leaf) for leaf in space.leaves}
-        self._folder = folder
+        self._files = files
+        self._appending: int | None = None
+        if self._database is not None:
+            self._database.guards.append(self._numbered)
         self.repaired = self._repair()
         self._study: Any = self._opened()
         for trial in self._load():
@@ -169,7 +176,7 @@ class OptunaHistory(History):
         if self._writer == "reader" and self._journal is not None and not self._journal.is_file():
             raise StorageError(f"the storage {self._storage} cannot be opened: there is no such file")
         try:
-            backend = _backend(self._storage, self._journal)
+            backend = _journal(self._journal) if self._database is None else self._database.storage
             try:
                 study = optuna.load_study(study_name=self._name, storage=backend)
             except KeyError:
@@ -181,7 +188,10 @@ class OptunaHistory(History):
         except StorageError:
             raise
         except Exception as error:  # whatever a database driver raises
-            raise StorageError(f"the storage {self._storage} cannot be opened: {error}") from error
+            if isinstance(error, KeyError) and self._database is not None:
+                raise StorageError(f"there is no run {self._name} in {self._storage}") from None
+            what = error if self._database is None else self._database.address.masked(error)
+            raise StorageError(f"the storage {self._storage} cannot be opened: {what}") from None
         return study
 
     def _identify(self, study: Any) -> None:
@@ -210,27 +220,73 @@ class OptunaHistory(History):
                 yield trial_from_json(record, self._space)
 
     def _store(self, trial: Trial) -> None:
-        """Append one Optuna trial; if that is cut short, the journal ends with the trial before it."""
-        from optuna.exceptions import StorageInternalError
-
+        """Append one Optuna trial."""
         if self._writer == "reader":
             raise StorageError(f"the storage {self._storage} was opened to be read only")
         if self._study is None:
             self._study = self._opened()
         frozen = self._frozen(trial)
-        end = 0 if self._journal is None else self._journal.stat().st_size
+        if self._database is not None:
+            self._add_to_database(self._database, trial.number, frozen)
+        elif self._journal is not None:
+            self._add_to_journal(self._journal, frozen)
+
+    def _add_to_journal(self, journal: Path, frozen: Any) -> None:
+        """Append to the journal; if that is cut short, it ends with the trial before."""
+        from optuna.exceptions import StorageInternalError
+
+        end = journal.stat().st_size
         try:
             self._study.add_trial(frozen)
         except BaseException as error:
             self._study = None
-            if self._journal is not None:
-                os.truncate(self._journal, end)
+            os.truncate(journal, end)
             if not isinstance(error, OSError | StorageInternalError):
                 raise
             raise StorageError(
                 f"a trial cannot be appended: {error}; all {len(self._trials)} trials before it are safe, "
                 "make room and resume"
             ) from error
+
+    def _add_to_database(self, database: Database, number: int, frozen: Any) -> None:
+        """Add a row, again while the database is away; one that was there before is not added twice.
+
+        Its number is a row of its own in the same transaction: where a commit went through and only the word
+        of it was lost, the second one is refused.
+        """
+        from sqlalchemy.exc import IntegrityError
+
+        def add() -> None:
+            try:
+                self._study.add_trial(frozen)
+            except IntegrityError:
+                if not self._is_there(database, number):
+                    raise
+
+        self._appending = number
+        try:
+            database.patiently(add)
+        except Exception as error:
+            what = str(error) if isinstance(error, StorageError) else database.address.masked(error)
+            raise StorageError(
+                f"a trial cannot be appended: {what}; all {len(self._trials)} trials before it are safe"
+            ) from None
+        finally:
+            self._appending = None
+
+    def _numbered(self, session: Any) -> None:
+        """Put the number of the trial that is being added beside it."""
+        if self._appending is not None and self._database is not None:
+            row = {"run": self._name, "number": self._appending}
+            session.execute(self._database.trials.insert(), row)
+
+    def _is_there(self, database: Database, number: int) -> bool:
+        from sqlalchemy import select
+
+        rows = database.trials
+        asked = select(rows.c.number).where(rows.c.run == self._name, rows.c.number == number)
+        with database.engine.connect() as connection:
+            return connection.execute(asked).first() is not None
 
     def _frozen(self, trial: Trial) -> Any:
         from optuna.trial import FrozenTrial, TrialState
@@ -266,22 +322,26 @@ class OptunaHistory(History):
         )
 
     def save(self, state: Mapping[str, Any], told: int) -> None:
-        """Keep a snapshot in one file that is replaced at once; in memory where there is no folder."""
-        if self._folder is None:
+        """Keep a snapshot, and the one before it until that is done; in memory where there are no files."""
+        if self._files is None:
             super().save(state, told)
             return
         try:
-            write_snapshot(self._folder / SNAPSHOT, state, told)
-        except OSError as error:
+            save_snapshot(self._files, state, told)
+        except StorageError as error:
             raise StorageError(
                 f"the strategy's snapshot cannot be written: {error}; "
                 f"all {len(self._trials)} trials are safe, make room and resume"
             ) from error
 
     def saved(self) -> tuple[Mapping[str, Any], int] | None:
-        """The last complete snapshot."""
-        path = None if self._folder is None else self._folder / SNAPSHOT
-        return read_snapshot(path) if path is not None and path.is_file() else super().saved()
+        """The last whole snapshot; a damaged one is logged and passed over."""
+        return super().saved() if self._files is None else saved_snapshot(self._files)
+
+    def close(self) -> None:
+        """Let go of a database."""
+        if self._database is not None:
+            self._database.close()
 
 
 def earlier_trials(journal: Path, space: Space) -> tuple[list[Trial], int]:
@@ -300,7 +360,7 @@ def earlier_trials(journal: Path, space: Space) -> tuple[list[Trial], int]:
     import optuna
 
     try:
-        study = optuna.load_study(study_name="nas", storage=_backend(journal, journal))
+        study = optuna.load_study(study_name="nas", storage=_journal(journal))
         stored = [frozen.user_attrs.get("record") for frozen in study.get_trials(deepcopy=False)]
     except Exception as error:  # whatever Optuna raises for a file that is no journal
         raise StorageError(f"the journal {journal} cannot be read: {error}") from error
@@ -356,10 +416,8 @@ def _name_metrics(study: Any, names: list[str]) -> None:
         study.set_metric_names(names)
 
 
-def _backend(storage: str | Path, journal: Path | None) -> Any:
+def _journal(path: Path | None) -> Any:
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
-    if journal is not None:
-        return optuna.storages.JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.storages.get_storage(str(storage))
+    return optuna.storages.JournalStorage(JournalFileBackend(str(path)))

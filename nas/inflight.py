@@ -1,4 +1,4 @@
-"""Proposals on their way, and the file that names them while they are."""
+"""Proposals on their way, and the ledger that names them while they are."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from nas.proposal import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from nas.evaluator import Recall
+    from nas.files import Files
     from nas.proposal import Role
     from nas.space import Space
+
+LEDGER = "inflight.json"
+"""Name of the ledger."""
 
 log = logging.getLogger(__name__)
 
@@ -50,51 +53,48 @@ class Job:
 
 @final
 class InFlight:
-    """The jobs in flight, in a file that is replaced at once: a killed run goes on with exactly those.
+    """The jobs in flight, in a content that is replaced at once: a killed run goes on with exactly those.
 
-    It survives the process, not the machine: after a power loss the file may be older than the history or
-    gone, and what was in flight is then asked for anew.
+    In a folder it survives the process, not the machine: after a power loss it may be older than the history
+    or gone, and what was in flight is then asked for anew.
 
     Args:
-        path: of the file.
+        files: where it is kept, as `LEDGER`.
         space: of the candidates.
     """
 
-    def __init__(self, path: Path, space: Space) -> None:
-        self._path, self._space = path, space
+    def __init__(self, files: Files, space: Space) -> None:
+        self._files, self._space = files, space
         self._texts: dict[int, str] = {}
 
     def write(self, jobs: Iterable[Job]) -> None:
-        """Name these jobs, instead of all others; none leaves no file.
+        """Name these jobs, instead of all others; none leaves nothing.
 
         Raises:
-            StorageError: the file cannot be written.
+            StorageError: it cannot be written.
         """
         self._texts = {job.number: self._texts.get(job.number) or _text(job) for job in jobs}
         try:
-            if not self._texts:
-                self._path.unlink(missing_ok=True)
-                return
-            partial = self._path.with_suffix(".part")
-            partial.write_text(f"[{','.join(self._texts.values())}]", encoding="utf-8")
-            partial.replace(self._path)
-        except OSError as error:
-            raise StorageError(
-                f"{self._path} cannot be written: {error}; all trials are safe, make room and resume"
-            ) from error
+            if self._texts:
+                self._files.note(LEDGER, f"[{','.join(self._texts.values())}]".encode())
+            else:
+                self._files.drop(LEDGER)
+        except StorageError as error:
+            raise StorageError(f"{error}; all trials are safe, make room and resume") from error
 
     def read(self) -> list[Job]:
-        """The jobs that were named last; none where the file is damaged, which is only logged."""
+        """The jobs that were named last; none where the ledger is damaged, which is only logged."""
         try:
-            records = json.loads(self._path.read_text(encoding="utf-8"))
+            content = self._files.read(LEDGER)
+            records = [] if content is None else json.loads(content)
             return [
                 Job(proposal=Proposal.from_json(record.pop("proposal"), self._space), role="search", **record)
                 for record in records
             ]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
-            log.warning("%s is damaged (%s); what was in flight is asked for anew", self._path, error)
+        except (StorageError, ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+            log.warning(
+                "%s in %s is damaged (%s); what was in flight is asked for anew", LEDGER, self._files, error
+            )
             return []
 
 

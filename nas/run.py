@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -17,10 +16,14 @@ from typing import TYPE_CHECKING, Any, final
 
 from nas import registry, sources
 from nas.budget import Budget
+from nas.database_store import DatabaseStore
 from nas.errors import BadInput, StorageError, must
-from nas.history import History, MemoryHistory, OptunaHistory
+from nas.files import FolderFiles
+from nas.history import History, MemoryHistory
 from nas.parts import WARM_START, Parts, Search
 from nas.result import Result, versions
+from nas.store import CONFIG, DESCRIPTION, JOURNAL, FolderStore, Request, Store
+from nas.watch import Watch
 
 if TYPE_CHECKING:
     from nas.front import Front, Member
@@ -36,17 +39,20 @@ SETTLED = ("task", "target", "evaluators", "strategy", "memo", "baseline")
 
 @final
 class Run:
-    """A search and its folder: config, versions, journal, logs, weights and front.
+    """A search, its folder and its store: config, versions, trials, logs, weights and front.
+
+    Without a storage the folder is the store. With one, what describes the run is kept in the database and
+    copied into the folder, so that it can be continued anywhere.
 
     Args:
         search: what to search.
         folder: where everything is kept; None keeps trials in memory, and weights until the front goes.
-        config: the search as plain values, written to the folder.
+        config: the search as plain values, written to the store.
         observer: called with each trial.
 
     Raises:
-        StorageError: the folder cannot be written, or another process works in it.
-        BadInput: the folder holds another search.
+        StorageError: the folder or the database cannot be used, or another process works on the run.
+        BadInput: the store holds another search.
     """
 
     def __init__(
@@ -57,17 +63,25 @@ class Run:
         config: Mapping[str, Any] | None = None,
         observer: Callable[[Trial], None] | None = None,
     ) -> None:
+        if folder is None and search.storage is not None:
+            raise must("out", "be given with a storage", None, "the run has the name of its folder")
         self.folder = Path(tempfile.mkdtemp(prefix="nas-")) if folder is None else folder
-        self._lock: int | None = None
+        self.store = store_of(search, self.folder)
+        self._folder_store = self.store if isinstance(self.store, FolderStore) else FolderStore(self.folder)
+        self._watch: Watch | None = None
         self._observer = observer
         self._dropped: set[str] = set()
         try:
-            self.parts = Parts(search, self.folder)
+            if self.store.exists:
+                self.store.mirror(self.folder)
+            self.parts = Parts(search, self.folder, self.store)
             self.parts.check_attainable()
-            self._lock = _locked(self.folder)
+            self._own()
             self._describe(config)
             self.history = self._history() if folder is not None else MemoryHistory()
             self.study = self.parts.study(self.history, self._observe)
+            if folder is not None:
+                self._watch = Watch(self.store, self._asked, lambda error: self.study.stop(str(error)))
         except BaseException:
             self.close()
             if folder is None:
@@ -85,7 +99,12 @@ class Run:
         return self.write()
 
     def write(self) -> Front:
-        """Write the front as it stands, and drop weights that no member needs."""
+        """Write the front as it stands, and drop weights that no member needs.
+
+        Raises:
+            StorageError: another process has taken the run over.
+        """
+        self.store.check()
         front = self.result.front()
         self._prune(front)
         data = {**front.to_json(), "ended": self.study.ended, "spent": asdict(self.study.spent)}
@@ -93,15 +112,32 @@ class Run:
         return front
 
     def close(self) -> None:
-        """Let another process work in the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Let another process work on the run."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self.store.release()
+        self._folder_store.release()
+
+    def _own(self) -> None:
+        """Take the folder, and the run where it is elsewhere."""
+        self._folder_store.own()
+        if self.store is not self._folder_store:
+            self.store.own()
+
+    def _asked(self, request: Request) -> None:
+        """Do what another process asks for; in the thread of the watch."""
+        log.info("asked to %s", request)
+        if request == "stop":
+            self.study.stop("stopped")
+        elif request == "pause":
+            self.study.pause()
+        else:
+            self.study.go_on()
 
     def _describe(self, config: Mapping[str, Any] | None) -> None:
-        """Write what the run is; refuse a folder that holds another search."""
-        path = self.folder / "run.json"
-        description = {
+        """Write what the run is; refuse a store that holds another search."""
+        description: dict[str, Any] = {
             "identity": _identity(self.parts),
             "versions": versions(),
             "machine": {"host": platform.node(), "cpu": platform.machine(), "cores": os.cpu_count()},
@@ -109,18 +145,32 @@ class Run:
             "repeatable": self.parts.task is None or self.parts.task.repeatable,
         }
         try:
-            if path.is_file():
-                self._check_same(description["identity"], json.loads(path.read_text(encoding="utf-8")))
+            known = self.store.read(DESCRIPTION)
+            if known is not None:
+                self._check_same(description["identity"], json.loads(known))
             else:
-                write_text(path, json.dumps(description, indent=2) + "\n")
+                self.store.keep(DESCRIPTION, _text(description))
             sources.keep(self.parts.search, self.folder)
             self._keep_warm_start()
             if config is not None:
-                write_text(self.folder / "config.json", json.dumps(config, indent=2) + "\n")
+                named = {"run": self.store.run} if isinstance(self.store, DatabaseStore) else {}
+                self.store.keep(CONFIG, _text({**config, **named}))
         except BadInput:
             raise
         except (OSError, ValueError) as error:
             raise StorageError(f"the run's folder {self.folder} cannot be used: {error}") from error
+        if self.store is not self._folder_store:
+            self._send_copies()
+
+    def _send_copies(self) -> None:
+        """Keep in the database what was copied into the folder, and the other way round."""
+        local = FolderFiles(self.folder)
+        copies = [f"{sources.FOLDER}/{path.name}" for path in (self.folder / sources.FOLDER).glob("*")]
+        for name in (*copies, WARM_START):
+            content = local.read(name)
+            if content is not None and self.store.read(name) is None:
+                self.store.keep(name, content)
+        self.store.mirror(self.folder)
 
     def _check_same(self, identity: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         for name, value in identity.items():
@@ -133,13 +183,12 @@ class Run:
         """Copy the journal that the strategy began with: the earlier run may go on, this one must repeat."""
         earlier, copy = self.parts.search.warm_start, self.folder / WARM_START
         if earlier is not None and not copy.is_file():
-            shutil.copy2(earlier / "journal.log", copy)
+            shutil.copy2(earlier / JOURNAL, copy)
 
     def _history(self) -> History:
-        journal = self.folder / "journal.log"
-        history = OptunaHistory(journal, self.parts.space, self.parts.objectives, folder=self.folder)
+        history = self.store.history(self.parts.space, self.parts.objectives, "owner")
         if history.repaired:
-            log.warning("cut %d bytes of a torn last line from %s", history.repaired, journal)
+            log.warning("cut %d bytes of a torn last line from %s", history.repaired, self.folder / JOURNAL)
         return history
 
     def _observe(self, trial: Trial) -> None:
@@ -151,16 +200,18 @@ class Run:
 
     def _lost(self, member: Member) -> bool:
         """Whether weights were kept of this member and dropped later."""
-        return member.weights is not None and not (self.folder / "weights" / member.weights.name).is_file()
+        return member.weights is not None and not self.result.kept(member)
 
     def _prune(self, front: Front) -> None:
-        """Delete weights of trials on no front; lower fidelities keep theirs to continue from."""
+        """Delete weights of trials on no front; lower fidelities keep theirs until they are continued."""
         kept = [*front, front.baseline] if front.baseline else list(front)
         needed = {m.weights.name for m in kept if m.weights} | self._dropped
+        continued = {trial.proposal.continues for trial in self.history.trials}
         for trial in self.history.trials:
             weights = getattr(trial.outcome, "weights", None)
-            if weights is not None and trial.proposal.fidelity == 1.0 and weights.name not in needed:
-                (self.folder / "weights" / weights.name).unlink(missing_ok=True)
+            done = trial.proposal.fidelity == 1.0 or trial.number in continued
+            if weights is not None and done and weights.name not in needed:
+                (self.result.weights / weights.name).unlink(missing_ok=True)
                 self._dropped.add(weights.name)
 
 
@@ -172,6 +223,7 @@ def search(
     evaluator: Any = (),
     strategy: Any = "evolution",
     target: Any = "host",
+    accept_uncalibrated: bool = False,
     trials: int | None = None,
     budget: Budget | Mapping[str, Any] | None = None,
     memo: Any = "functional",
@@ -180,13 +232,18 @@ def search(
     batch: int | None = None,
     seed: int = 0,
     warm_start: str | Path | None = None,
+    stop: Any = None,
+    price_per_hour: float | None = None,
+    currency: str = "",
+    storage: str | None = None,
+    artifacts: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Front:
     """Search, and give the front.
 
     Args:
-        space, objectives, task, strategy, target, memo, baseline, executor, batch, seed, warm_start: as in
-            `Search`.
+        space, objectives, task, strategy, target, memo, baseline, executor, batch, seed, warm_start, stop,
+            price_per_hour, currency, storage, artifacts, accept_uncalibrated: as in `Search`.
         evaluator: an evaluator, a function such as an existing training loop, or a list of them.
         trials: a budget of that many trials; 64 without any budget.
         budget: a `Budget` or its limits.
@@ -204,6 +261,7 @@ def search(
         budget=_budget(trials, budget),
         task=task,
         target=target,
+        accept_uncalibrated=accept_uncalibrated,
         evaluators=evaluators,
         strategy=strategy,
         memo=memo,
@@ -212,6 +270,11 @@ def search(
         batch=batch,
         seed=seed,
         warm_start=None if warm_start is None else Path(warm_start),
+        stop=stop,
+        price_per_hour=price_per_hour,
+        currency=currency,
+        storage=storage,
+        artifacts=None if artifacts is None else Path(artifacts),
     )
     run = Run(settings, None if out is None else Path(out))
     try:
@@ -265,33 +328,17 @@ def _plain(spec: Any) -> Any:
     return spec.__qualname__ if isinstance(spec, type) else type(spec).__name__
 
 
-def _locked(folder: Path) -> int:
-    """Make the run's folder and take its lock, which the process holds until it ends."""
-    try:
-        for name in ("logs", "weights"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            owner = (folder / "lock").read_text().strip() or "that has just started"
-            raise StorageError(f"{folder} is in use by process {owner}; wait for it or stop it") from None
-        os.truncate(lock, 0)
-        os.write(lock, f"{os.getpid()} on {platform.node()}\n".encode())
-    except OSError as error:
-        raise StorageError(f"the run's folder {folder} cannot be written: {error}") from error
-    return lock
+def _text(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=2) + "\n").encode()
+
+
+def store_of(search: Search, folder: Path, writer: str = "owner") -> Store:
+    """Where the run of a search lives: in its folder, or in the storage that it names."""
+    if search.storage is None:
+        return FolderStore(folder)
+    return DatabaseStore(search.storage, search.run or folder.resolve().name, writer)
 
 
 def owner_of(folder: Path) -> str | None:
     """The process that works in a run's folder, as "pid on host"; None when there is none."""
-    try:
-        with (folder / "lock").open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return lock.read().strip()
-    except OSError:
-        return None
-    return None
+    return FolderStore(folder).owner()

@@ -1,9 +1,10 @@
-"""A strategy's state as one file: arrays and JSON values, never pickles."""
+"""A strategy's state: arrays and JSON values with their checksum, never pickles."""
 
 from __future__ import annotations
 
+import io
 import json
-import os
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -11,13 +12,55 @@ from zipfile import BadZipFile
 import numpy as np
 
 from nas.errors import StorageError, must
+from nas.files import checksum
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from nas.files import Files
+
+SNAPSHOT, PREVIOUS = "snapshot.npz", "snapshot.previous.npz"
+"""Names of the last state and of the one before it."""
+HEAD = b"nas snapshot "
+"""What stands before the checksum; files without it are of versions that kept none."""
+
+log = logging.getLogger(__name__)
 
 
-def write_snapshot(path: Path, state: Mapping[str, Any], told: int) -> None:
-    """Write arrays and JSON values to one npz file, atomically.
+def save_snapshot(files: Files, state: Mapping[str, Any], told: int) -> None:
+    """Keep a state and how many trials were told before it; the one before stays until that is done.
+
+    Raises:
+        BadInput: the state holds something that is neither an array nor JSON.
+        StorageError: it cannot be written.
+    """
+    content = packed(state, told)
+    if _readable(files, SNAPSHOT) is not None:
+        files.move(SNAPSHOT, PREVIOUS)
+    files.keep(SNAPSHOT, content)
+
+
+def saved_snapshot(files: Files) -> tuple[Mapping[str, Any], int] | None:
+    """The last whole state; None where there is none, and everything has to be told again."""
+    for name in (SNAPSHOT, PREVIOUS):
+        found = _readable(files, name)
+        if found is not None:
+            return found
+    return None
+
+
+def _readable(files: Files, name: str) -> tuple[Mapping[str, Any], int] | None:
+    """A state, if it is there and whole; what is wrong with it is logged."""
+    content = files.read(name)
+    if content is None:
+        return None
+    try:
+        return unpacked(content)
+    except StorageError as error:
+        log.warning("%s in %s is passed over: %s", name, files, error)
+        return None
+
+
+def packed(state: Mapping[str, Any], told: int) -> bytes:
+    """Arrays and JSON values as one npz file behind a checksum.
 
     Raises:
         BadInput: the state holds something that is neither an array nor JSON.
@@ -38,22 +81,24 @@ def write_snapshot(path: Path, state: Mapping[str, Any], told: int) -> None:
 
     text = json.dumps({"told": told, "state": plain(state)})
     arrays["json"] = np.frombuffer(text.encode(), dtype=np.uint8)
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    content = file.getvalue()
+    return HEAD + checksum(content).encode() + b"\n" + content
 
 
-def read_snapshot(path: Path) -> tuple[Mapping[str, Any], int]:
-    """What `write_snapshot` wrote.
+def unpacked(content: bytes) -> tuple[Mapping[str, Any], int]:
+    """What `packed` packed.
 
     Raises:
-        StorageError: the file is damaged.
+        StorageError: it is damaged.
     """
+    if content.startswith(HEAD):
+        head, _, content = content.partition(b"\n")
+        if head != HEAD + checksum(content).encode():
+            raise StorageError("the snapshot is damaged: its checksum is another")
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             data = json.loads(file["json"].tobytes().decode())
 
             def restored(value: Any) -> Any:
@@ -67,4 +112,4 @@ def read_snapshot(path: Path) -> tuple[Mapping[str, Any], int]:
 
             return restored(data["state"]), int(data["told"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise StorageError(f"the snapshot {path} is damaged: {error}") from error
+        raise StorageError(f"the snapshot is damaged: {error}") from error

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from nas.database import hidden
+
 app = typer.Typer(
     name="nas",
     help="Neural architecture and hyperparameter search for your task on your machine.",
@@ -21,7 +23,9 @@ app = typer.Typer(
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-RunFolder = Annotated[Path, typer.Argument(help="folder of the run", metavar="RUN")]
+RunFolder = Annotated[Path | None, typer.Argument(help="folder of the run", metavar="RUN")]
+Storage = Annotated[str | None, typer.Option(help="URL of the database that keeps the run", metavar="URL")]
+RunName = Annotated[str | None, typer.Option("--run", help="name of the run in the storage", metavar="NAME")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -44,7 +48,7 @@ def root(
 
 def say_error(text: str) -> None:
     """One line on standard error, whatever lines the text has."""
-    errors.print(f"[red]error:[/red] {_escaped(' '.join(text.split()))}")
+    errors.print(f"[red]error:[/red] {_escaped(hidden(' '.join(text.split())))}")
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.app import Json, app, number, print_json, say, say_error
+from nas.cli.app import Json, Storage, app, number, print_json, say, say_error
 from nas.report.markup import duration
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ def search_command(
     seed: Annotated[int | None, typer.Option(help="rules everything random")] = None,
     settings: Settings = None,
     warm_start: Annotated[Path | None, typer.Option(help="run whose trials the strategy starts from")] = None,
+    accept_uncalibrated: Annotated[
+        bool, typer.Option("--accept-uncalibrated", help="bound times that a datasheet alone stands behind")
+    ] = False,
+    storage: Storage = None,
+    artifacts: Annotated[Path | None, typer.Option(help="shared folder for weights and exports")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check, try three samples, estimate")] = False,
     json: Json = False,
 ) -> None:
@@ -35,6 +40,11 @@ def search_command(
     given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
     if warm_start is not None:
         given.append(f"warm_start={dumps(str(warm_start))}")
+    for key, value in (("storage", storage), ("artifacts", artifacts)):
+        if value is not None:
+            given.append(f"{key}={dumps(str(value))}")
+    if accept_uncalibrated:
+        given.append("accept_uncalibrated=true")
     loaded, folder = load(config, given)
     search = search_of(loaded, folder)
     if dry_run:
@@ -42,7 +52,9 @@ def search_command(
 
         rehearse(search, as_json=json)
         return
-    run_search(search, _new_folder(out, config.stem), resolved(loaded, folder), as_json=json)
+    place = _new_folder(out, config.stem)
+    _check_new(search, place)
+    run_search(search, place, resolved(loaded, folder), as_json=json)
 
 
 def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: bool) -> None:
@@ -52,7 +64,7 @@ def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: 
     from nas.errors import RunFailed
     from nas.run import Run
 
-    progress = Progress(search.budget)
+    progress = Progress(search.budget, search.price)
     run = Run(search, place, config=stored, observer=None if as_json else progress)
     try:
         with obeyed(run.study):
@@ -68,12 +80,12 @@ def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: 
         raise RunFailed(f"{error}; see: nas logs {place}") from None
     finally:
         run.close()
-    if run.study.ended in ("interrupted", "terminated"):
+    if run.study.ended in ("interrupted", "terminated", "stopped"):
         say_error(_cut_short(run))
         raise typer.Exit(1)
     files = _plots(run, front)
     if search.formats and front:
-        files += front.export(place / "export", search.formats)
+        files += front.export((run.parts.artifacts or place) / "export", search.formats)
     if as_json:
         print_json({"run": str(place), "ended": run.study.ended, **front.to_json()})
     else:
@@ -118,6 +130,7 @@ def _plots(run: Run, front: Front) -> list[Path]:
 
 def _summarise(run: Run, front: Front, files: list[Path]) -> None:
     from nas.cli.show import show_best, show_front
+    from nas.report.ledger import bill, ledger
 
     spent = run.study.spent
     say("")
@@ -125,6 +138,8 @@ def _summarise(run: Run, front: Front, files: list[Path]) -> None:
         f"{run.study.ended} after {duration(spent.wall_seconds)}: {spent.trials} trials, "
         f"{number(spent.evaluations)} evaluated, {spent.reused} reused, {spent.failures} failed"
     )
+    if run.parts.search.price is not None:
+        say(bill(ledger(run.history.trials), run.parts.search.price))
     show_front(front)
     if not front:
         say(_why_empty(run))
@@ -178,3 +193,22 @@ def _new_folder(out: Path | None, stem: str) -> Path:
         i += 1
         place = Path("runs") / f"{stem}-{i}"
     return place
+
+
+def _check_new(search: Search, place: Path) -> None:
+    """Refuse to begin a run that is in the storage already.
+
+    Raises:
+        BadInput: there is one of this name.
+    """
+    from nas.errors import must
+    from nas.run import store_of
+
+    if search.storage is None:
+        return
+    store = store_of(search, place)
+    taken = store.exists
+    store.release()
+    if taken:
+        remedy = f"continue it with: nas resume --storage URL --run {place.name}, or begin another with --out"
+        raise must("the run's name", "be new in the storage", place.name, remedy)

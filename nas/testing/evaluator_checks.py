@@ -36,7 +36,7 @@ def check_empty_in_empty_out(evaluator: Evaluator, proposals: Sequence[Proposal]
 
 
 def check_only_asked_metrics(evaluator: Evaluator, proposals: Sequence[Proposal]) -> None:
-    """One outcome a proposal, with a finite number for each asked metric, or a failure."""
+    """One outcome a proposal: a finite number for each asked metric, or why it is missing, or a failure."""
     outcomes = evaluator.evaluate(proposals, seed=SEED)
     expect(len(outcomes) == len(proposals), f"outcomes must be {len(proposals)}, got {len(outcomes)}")
     for proposal, outcome in zip(proposals, outcomes, strict=True):
@@ -88,9 +88,11 @@ def _expect_metrics(evaluator: Evaluator, proposal: Proposal, outcome: Measureme
         got <= evaluator.metrics, f"values must be declared metrics, got {sorted(got - evaluator.metrics)}"
     )
     for metric in asked:
+        value, why = outcome.values[metric], outcome.notes.get(f"missing.{metric}")
         expect(
-            math.isfinite(outcome.values[metric]),
-            f"{metric} must be finite, got {outcome.values[metric]}; give a Failure instead",
+            math.isfinite(value) or (math.isnan(value) and bool(why)),
+            f"{metric} must be finite, got {value}; give a Failure instead, or NaN and say why in the note "
+            f"missing.{metric}",
         )
 
 

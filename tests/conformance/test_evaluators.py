@@ -13,6 +13,7 @@ from nas.testing import EVALUATOR_CHECKS
 
 SETTINGS = {
     "training": {"epochs": 1},
+    "training_free": {"batch_size": 16},
     "tabular": {"table": "synthetic"},
     "tabular_surrogate": {"table": "synthetic", "predict": ["test_accuracy", "gpu_latency_ms"]},
 }
@@ -26,13 +27,16 @@ SPACES = {
 }
 """What some evaluators measure instead of perceptrons."""
 
+TARGETS = {"latency_predicted": create("target", {"name": "t4"})}
+"""What some evaluators measure for instead of this machine."""
+
 
 @functools.cache
 def _offers(name):
     task = create("task", {"name": "digits", "limit": 128})
     perceptrons = {"name": "mlp", "layers": 2, "widths": [4, 8]}
     space = create("space", SPACES.get(name, perceptrons), {"task": task})
-    return {"task": task, "space": space, "target": Target(), "objectives": parse_objectives("max accuracy")}
+    return {"task": task, "space": space, "target": TARGETS.get(name, Target()), "objectives": parse_objectives("max accuracy")}
 
 
 @functools.cache
