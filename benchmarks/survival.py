@@ -41,7 +41,8 @@ from record import record
 from nas import Categorical, Space, parse_objectives
 from nas.database_store import DatabaseStore
 from nas.front import Front
-from nas.history import earlier_trials, truncate_torn_tail
+from nas.history import earlier_trials
+from nas.journal import truncate_torn_tail
 from nas.inflight import LEDGER
 from nas.record import trial_to_json
 from nas.rng import stream

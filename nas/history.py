@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from abc import ABC, abstractmethod
 from copy import deepcopy
@@ -15,6 +14,7 @@ from nas.architecture import Architecture
 from nas.database import Database
 from nas.decision import Categorical, Integer, Real
 from nas.errors import BadInput, StorageError, must
+from nas.journal import Journal
 from nas.objective import goals
 from nas.proposal import Failure, Trial
 from nas.record import trial_from_json, trial_to_json
@@ -50,10 +50,11 @@ class History(ABC):
         """Keep trials; durable on return.
 
         Raises:
-            StorageError: the storage cannot be written; what was appended before is safe.
+            StorageError: the storage cannot be written; what was appended by earlier calls is safe.
         """
+        if trials:
+            self._store(trials)
         for trial in trials:
-            self._store(trial)
             self._index(trial)
 
     def batches(self) -> Iterator[tuple[Trial, ...]]:
@@ -86,8 +87,8 @@ class History(ABC):
         return self._snapshot
 
     @abstractmethod
-    def _store(self, trial: Trial) -> None:
-        """Make a trial durable."""
+    def _store(self, trials: Sequence[Trial]) -> None:
+        """Make trials durable, all or none."""
 
     def _index(self, trial: Trial) -> None:
         self._trials.append(trial)
@@ -105,7 +106,7 @@ class History(ABC):
 class MemoryHistory(History):
     """Trials that end with the process."""
 
-    def _store(self, trial: Trial) -> None:
+    def _store(self, trials: Sequence[Trial]) -> None:
         """Nothing to do."""
 
 
@@ -145,7 +146,7 @@ class OptunaHistory(History):
             storage = Database(storage, writer)
         self._storage = storage
         self._database = storage if isinstance(storage, Database) else None
-        self._journal = None if isinstance(storage, Database) else Path(storage)
+        self._journal = None if isinstance(storage, Database) else Journal(Path(storage))
         self._space = space
         self._objectives = goals(objectives)
         self._distributions = {leaf.name: _distribution(leaf) for leaf in space.leaves}
@@ -159,13 +160,11 @@ class OptunaHistory(History):
             self._index(trial)
 
     def _repair(self) -> int:
-        """Cut what a killed owner left half written, and take away its lock; gives the bytes cut."""
+        """Make a journal whole that a killed owner left; gives the bytes cut."""
         if self._journal is None or self._writer == "reader":
             return 0
         try:
-            # There is one owner at a time, so a lock is a dead one's; Optuna would wait half a minute for it.
-            self._journal.with_name(f"{self._journal.name}.lock").unlink(missing_ok=True)
-            return truncate_torn_tail(self._journal)
+            return self._journal.repair()
         except OSError as error:
             raise StorageError(f"the storage {self._storage} cannot be opened: {error}") from error
 
@@ -173,10 +172,10 @@ class OptunaHistory(History):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        if self._writer == "reader" and self._journal is not None and not self._journal.is_file():
+        if self._writer == "reader" and self._database is None and not Path(str(self._storage)).is_file():
             raise StorageError(f"the storage {self._storage} cannot be opened: there is no such file")
         try:
-            backend = _journal(self._journal) if self._database is None else self._database.storage
+            backend = self._backend()
             try:
                 study = optuna.load_study(study_name=self._name, storage=backend)
             except KeyError:
@@ -193,6 +192,11 @@ class OptunaHistory(History):
             what = error if self._database is None else self._database.address.masked(error)
             raise StorageError(f"the storage {self._storage} cannot be opened: {what}") from None
         return study
+
+    def _backend(self) -> Any:
+        place = self._journal or self._database
+        assert place is not None
+        return place.storage
 
     def _identify(self, study: Any) -> None:
         """Check what the storage was written for, or write it into a new one."""
@@ -219,28 +223,35 @@ class OptunaHistory(History):
             if record is not None:
                 yield trial_from_json(record, self._space)
 
-    def _store(self, trial: Trial) -> None:
-        """Append one Optuna trial."""
+    def append(self, trials: Sequence[Trial]) -> None:
+        """Keep trials; a journal confirms them together, a database one by one."""
+        for some in [trials] if self._database is None else [[trial] for trial in trials]:
+            super().append(some)
+
+    def _store(self, trials: Sequence[Trial]) -> None:
+        """Append Optuna trials."""
         if self._writer == "reader":
             raise StorageError(f"the storage {self._storage} was opened to be read only")
         if self._study is None:
             self._study = self._opened()
-        frozen = self._frozen(trial)
-        if self._database is not None:
-            self._add_to_database(self._database, trial.number, frozen)
-        elif self._journal is not None:
-            self._add_to_journal(self._journal, frozen)
+        if self._journal is not None:
+            self._add_to_journal(self._journal, trials)
+        elif self._database is not None:
+            for trial in trials:
+                self._add_to_database(self._database, trial.number, self._frozen(trial))
 
-    def _add_to_journal(self, journal: Path, frozen: Any) -> None:
-        """Append to the journal; if that is cut short, it ends with the trial before."""
+    def _add_to_journal(self, journal: Journal, trials: Sequence[Trial]) -> None:
+        """Append to the journal; if that is cut short, it ends where it began."""
         from optuna.exceptions import StorageInternalError
 
-        end = journal.stat().st_size
+        end = journal.size
         try:
-            self._study.add_trial(frozen)
+            for trial in trials:
+                self._study.add_trial(self._frozen(trial))
+            journal.confirm()
         except BaseException as error:
             self._study = None
-            os.truncate(journal, end)
+            journal.cut(end)
             if not isinstance(error, OSError | StorageInternalError):
                 raise
             raise StorageError(
@@ -360,7 +371,7 @@ def earlier_trials(journal: Path, space: Space) -> tuple[list[Trial], int]:
     import optuna
 
     try:
-        study = optuna.load_study(study_name="nas", storage=_journal(journal))
+        study = optuna.load_study(study_name="nas", storage=Journal(journal).storage)
         stored = [frozen.user_attrs.get("record") for frozen in study.get_trials(deepcopy=False)]
     except Exception as error:  # whatever Optuna raises for a file that is no journal
         raise StorageError(f"the journal {journal} cannot be read: {error}") from error
@@ -372,29 +383,6 @@ def earlier_trials(journal: Path, space: Space) -> tuple[list[Trial], int]:
         except BadInput:
             foreign += 1
     return trials, foreign
-
-
-def truncate_torn_tail(path: Path) -> int:
-    """Cut a journal after its last complete line, and give the number of bytes cut.
-
-    A kill or a full disk can leave half a line; whatever is appended behind it would be unreadable.
-    """
-    if not path.is_file():
-        return 0
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        keep = end
-        while keep:
-            start = max(0, keep - 65536)
-            file.seek(start)
-            newline = file.read(keep - start).rfind(b"\n")
-            if newline >= 0:
-                keep = start + newline + 1
-                break
-            keep = start
-        if keep < end:
-            file.truncate(keep)
-    return end - keep
 
 
 def _distribution(leaf: Decision) -> Any:
@@ -414,10 +402,3 @@ def _name_metrics(study: Any, names: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(names)
-
-
-def _journal(path: Path | None) -> Any:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    return optuna.storages.JournalStorage(JournalFileBackend(str(path)))

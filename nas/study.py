@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, final
 
-from nas.budget import Spent
+from nas.budget import Spent, covered
 from nas.errors import RunFailed, StorageError, must, unknown_metric
 from nas.executor import Executor, Report
 from nas.executors.alone import Alone
@@ -18,17 +18,19 @@ from nas.history import History, MemoryHistory
 from nas.inflight import Job
 from nas.proposal import Failure, Proposal, Role, Trial
 from nas.rng import stream
+from nas.stopping import Gains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from nas.architecture import Architecture, Fixed
-    from nas.budget import Budget
+    from nas.budget import Budget, Price
     from nas.evaluator import Evaluator
     from nas.inflight import InFlight
     from nas.objective import Objective
     from nas.space import Space
+    from nas.stopping import Stop
     from nas.strategy import Strategy
 
 EXHAUSTED = 1_000
@@ -37,6 +39,8 @@ FIRST_FAILURES = 10
 """Evaluations that, all failing at the start, end a run."""
 SAVING = 0.1
 """Largest share of the time that goes into a strategy's snapshots; what lies between is told again."""
+REST = 0.2
+"""Seconds between two looks of a paused search at whether it may go on."""
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +60,11 @@ class Study:
         baseline: measured first as trial 0, the reference of relative bounds.
         batch: trials told together, whatever the number of places; None tells each as it ends.
         logs: folder of the evaluations' logs; None for none.
-        in_flight: keeps the names of what runs on several places without batches, where asking again would
-            give others; None keeps none.
-        observer: called with each told trial and those measured around the search.
+        in_flight: keeps the names of what is being evaluated, for whoever looks on, and for whoever goes on
+            after a kill where asking again would give others; None keeps none.
+        observer: called with each trial as it is stored.
+        stop: ends the search when the front hardly grows any more; None never does.
+        price: of a device hour, for what is spent.
 
     The generators of asking and telling are named by how many trials were asked for and told before, so that
     measurements around the search cannot change it.
@@ -83,6 +89,8 @@ class Study:
         logs: Path | None = None,
         in_flight: InFlight | None = None,
         observer: Callable[[Trial], None] | None = None,
+        stop: Stop | None = None,
+        price: Price | None = None,
     ) -> None:
         self.space, self.objectives, self.evaluator = space, tuple(objectives), evaluator
         self.strategy, self.seed, self.baseline = strategy, seed, baseline
@@ -91,8 +99,11 @@ class Study:
         self.batch, self.observer = batch, observer
         self._check()
         self.spent = Spent()
+        self._stop, self._price = stop, price
+        self._gains = None if stop is None else Gains(self.objectives, stop.over)
         self.ended = "not started"
-        self.stopped = False
+        self.stopped = self.paused = False
+        self._rested = 0.0
         self.lost: tuple[int, ...] = ()
         self._logs, self._in_flight = logs, in_flight
         self._running = self.executor
@@ -141,12 +152,14 @@ class Study:
         """
         clock = time.perf_counter()
         before = self.spent.wall_seconds
+        self._rested = 0.0
         try:
             with self._opened():
                 before = max(before, self.spent.wall_seconds)
                 self._go_on(budget)
                 while True:
-                    self.spent.wall_seconds = before + time.perf_counter() - clock
+                    self.spent.wall_seconds = before + time.perf_counter() - clock - self._rested
+                    self._rest()
                     self._fill(budget)
                     if not self._more():
                         break
@@ -158,12 +171,20 @@ class Study:
             self.ended = self.ended if self.stopped else "interrupted"
             raise
         finally:
-            self.spent.wall_seconds = before + time.perf_counter() - clock
+            self.spent.wall_seconds = before + time.perf_counter() - clock - self._rested
         return self.front()
 
     def stop(self, reason: str = "interrupted") -> None:
         """Let what is evaluated now end, and begin nothing more; for signal handlers and other threads."""
         self.stopped, self.ended = True, reason
+
+    def pause(self) -> None:
+        """Let what is evaluated now end, and begin nothing new until told to; for other threads."""
+        self.paused = True
+
+    def go_on(self) -> None:
+        """End a pause."""
+        self.paused = False
 
     def abandon(self, reason: str = "interrupted") -> None:
         """End at once with a `KeyboardInterrupt`, but not while a trial is stored or told.
@@ -188,8 +209,10 @@ class Study:
         if self.stopped:
             return self.front()
         with self._opened():
-            while not self.stopped and (proposals := self._unconfirmed(lost)):
+            before = len(self.history.trials)
+            while not self.stopped and (proposals := self._unconfirmed(lost, before)):
                 for proposal in proposals:
+                    self._rest()
                     if not self.stopped:
                         self._measure(proposal, "confirm")
         return self.front()
@@ -211,13 +234,16 @@ class Study:
             self._claims.clear()
             self._gathering.clear()
 
-    def _unconfirmed(self, lost: Callable[[Member], bool]) -> list[Proposal]:
-        tried = {t.proposal for t in self.history.trials if t.role == "confirm"}
-        found = [self._confirmation(member, lost) for member in self.front()]
-        return [p for p in found if p is not None and p not in tried]
+    def _unconfirmed(self, lost: Callable[[Member], bool], before: int) -> list[Proposal]:
+        """What is left to confirm; what failed is not tried again, but what was lost since then is."""
+        trials = self.history.trials
+        tried, now = ({t.proposal for t in some if t.role == "confirm"} for some in (trials, trials[before:]))
+        found = [(member, lost(member)) for member in self.front()]
+        wanted = [(self._confirmation(member, lost=gone), gone) for member, gone in found]
+        return [p for p, gone in wanted if p is not None and p not in (now if gone else tried)]
 
-    def _confirmation(self, member: Member, lost: Callable[[Member], bool]) -> Proposal | None:
-        if member.borrowed & set(self.metrics) or lost(member):
+    def _confirmation(self, member: Member, *, lost: bool) -> Proposal | None:
+        if member.borrowed & set(self.metrics) or lost:
             return Proposal(member.candidate, self.metrics)
         timed = [m for m in self.metrics if m in self.evaluator.measured and m not in member.confirmed]
         return Proposal(member.candidate, tuple(timed)) if timed else None
@@ -227,6 +253,8 @@ class Study:
     def _catch_up(self) -> None:
         """Tell what the history holds beyond what was told, and find where to go on."""
         restored = 0 if self._started else self._begin()
+        earlier = [t for t in self.history.trials[self._remembered :] if t.role == "search"]
+        self.spent.wall_seconds += covered(earlier)
         seen = 0
         for batch in self.history.batches():
             if batch[0].role == "confirm":
@@ -292,7 +320,10 @@ class Study:
         return last if newest < sum(last) else None
 
     def _remember(self, trial: Trial) -> None:
+        """Take note of a stored trial, whether or not it is told."""
         self.evaluator.remember(trial)
+        if trial.role == "search":
+            self.spent.add(trial, self._price)
         self._remembered += 1
 
     def _measure_baseline(self, baseline: Architecture | Fixed) -> None:
@@ -321,10 +352,10 @@ class Study:
             if not proposals:
                 self.ended = "the strategy has nothing more to propose"
                 return
-            self._launch(proposals[:n])
+            self._launch(proposals[:n], budget)
 
     def _wanted(self, budget: Budget) -> int:
-        """How many proposals to ask for now: whole groups, even where the last one exceeds the budget."""
+        """How many proposals to ask for now, in whole batches and groups, even where the last is too much."""
         if self.stopped:
             return 0
         if self._known_in_a_row >= EXHAUSTED:
@@ -334,26 +365,42 @@ class Study:
         if reached is not None:
             self.ended = f"budget reached: {reached}"
             return 0
+        enough = None if self._stop is None or self._gains is None else self._stop.reached(self._gains)
+        if enough is not None:
+            self.ended = f"stopped by rule: {enough}"
+            return 0
         if self._reopened is not None:
             return self._reopened[1]
         group, flying = self.strategy.group, len(self._flying)
-        if self.batch is None:
-            free = self.executor.places * group - flying
-        else:
-            free = 0 if flying else max(self.batch, group)
+        if self.batch is not None:
+            return 0 if flying else group * (max(self.batch, group) // group)
+        free = self.executor.places * group - flying
         room = free if budget.trials is None else budget.trials - self.spent.trials - flying
         return group * min(free // group, -(-room // group))
 
-    def _launch(self, proposals: Sequence[Proposal]) -> None:
-        """Number proposals and send them off, in batches that are told together."""
+    def _launch(self, proposals: Sequence[Proposal], budget: Budget) -> None:
+        """Number proposals and send them off, in batches that are told together.
+
+        A batch that exceeds the budget is asked for as a whole and launched in part, so that a search that is
+        given more goes on with exactly the rest of it.
+        """
         whole = self.batch is not None or self._reopened is not None
         size = len(proposals) if whole else self.strategy.group
         jobs: list[Job] = []
         for start in range(0, len(proposals), size):
             jobs += self._batch(proposals[start : start + size])
-        if self._in_flight is not None and not whole and self.executor.places > 1:
+        if whole and budget.trials is not None:
+            jobs = self._within(jobs, budget.trials - self.spent.trials)
+        if self._in_flight is not None:
             self._in_flight.write([*self._flying.values(), *jobs])
         self._submit(jobs)
+
+    def _within(self, jobs: list[Job], room: int) -> list[Job]:
+        """As many jobs of a batch as there is room for; a group is not split."""
+        if room >= len(jobs):
+            return jobs
+        last = jobs[room - 1].position // self.strategy.group
+        return [job for job in jobs if job.position // self.strategy.group <= last]
 
     def _batch(self, proposals: Sequence[Proposal]) -> list[Job]:
         """The jobs of a batch; those that a resumed one holds already are not repeated."""
@@ -387,7 +434,7 @@ class Study:
                 job.recall = self.evaluator.recall(job.proposal)
                 if job.recall.remaining is None:
                     now = time.time()
-                    self._report(Report(job.number, job.recall.complete(None), "", "", now, now))
+                    self._report([Report(job.number, job.recall.complete(None), "", "", now, now)])
                     continue
                 taken = job.recall.claims & self._claims.keys()
                 if taken:
@@ -421,49 +468,60 @@ class Study:
         return bool(self._flying)
 
     def _hear(self) -> None:
+        with self._interruptible():
+            reports = self._running.wait()
+        self._report(reports)
+
+    def _rest(self) -> None:
+        """While paused, hear what runs, then wait; afterwards send off again what had not begun."""
+        if not self.paused or self.stopped:
+            return
+        self._running.drop()
+        while self._running.busy:
+            self._hear()
+            self._running.drop()
+        self._save()
+        log.info("paused with %d trials", len(self.history.trials))
+        clock = time.perf_counter()
+        with self._interruptible():
+            while self.paused and not self.stopped:
+                time.sleep(REST)
+        self._rested += time.perf_counter() - clock
+        again = sorted(self._flying.values(), key=lambda job: job.number)
+        if not self.stopped:
+            self._claims.clear()
+            self._submit(again)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """A time in which nothing is stored or told, so that a search may be abandoned."""
         try:
             self._waiting = True
             if self._abandoned:
                 raise KeyboardInterrupt
-            reports = self._running.wait()
+            yield
         except KeyboardInterrupt:
             self._save()  # nothing is being told, so the strategy's state is whole
             raise
         finally:
             self._waiting = False
-        for report in reports:
-            self._report(report)
 
-    def _report(self, report: Report) -> None:
-        job = self._flying.pop(report.number)
-        evaluated = job.recall is not None and job.recall.remaining is not None
-        trial = Trial(
-            number=job.number,
-            proposal=job.proposal,
-            outcome=job.recall.complete(report.outcome) if job.recall and evaluated else report.outcome,
-            role=job.role,
-            batch=job.batch,
-            position=job.position,
-            size=job.size,
-            host=report.host,
-            device=report.device,
-            queued=job.queued,
-            started=report.started,
-            ended=report.ended,
-            attempts=report.attempts,
-            lost_seconds=report.lost_seconds,
-        )
-        self.history.append([trial])
-        self._remember(trial)
-        self._gather(trial)
-        waiting = [other for claim in job.claims for other in self._claims.pop(claim)]
-        if waiting and not self.stopped:
-            self._submit(sorted(waiting, key=lambda other: other.number))
+    def _report(self, reports: Sequence[Report]) -> None:
+        """Store what ended, all at once, then take note of it and tell it, one by one."""
+        jobs = [self._flying.pop(report.number) for report in reports]
+        trials = [_trial(job, report) for job, report in zip(jobs, reports, strict=True)]
+        self.history.append(trials)
+        for job, trial in zip(jobs, trials, strict=True):
+            self._remember(trial)
+            self._observe(trial)
+            self._gather(trial)
+            waiting = [other for claim in job.claims for other in self._claims.pop(claim)]
+            if waiting and not self.stopped:
+                self._submit(sorted(waiting, key=lambda other: other.number))
 
     def _gather(self, trial: Trial) -> None:
         """Tell a batch when its last trial is there."""
         if trial.role == "confirm":
-            self._observe(trial)
             return
         gathered = self._gathering.setdefault(trial.batch, {})
         gathered[trial.position] = trial
@@ -474,18 +532,16 @@ class Study:
         self._tell(batch)
         if time.perf_counter() >= self._save_from:
             self._save()
-        for told in batch:
-            self._observe(told)
         self._check_failures(batch)
 
     def _tell(self, batch: Sequence[Trial], *, known: bool = False) -> None:
-        """Tell a batch, unless the strategy knows it from its snapshot, and count it."""
+        """Tell a batch, unless the strategy knows it from its snapshot, and take note of what it brought."""
         if not known:
             self.strategy.tell(batch, stream(self.seed, "tell", self._told))
         self._told += len(batch)
+        if self._gains is not None:
+            self._gains.tell(batch)
         for trial in batch:
-            if trial.role == "search":
-                self.spent.add(trial)
             self._known_in_a_row = self._known_in_a_row + 1 if trial.known else 0
             if trial.role == "search" and not trial.failed and not trial.known:
                 self._first_failures = None
@@ -522,6 +578,27 @@ class Study:
             log.info("trial %d: %s", trial.number, summary(trial))
         if self.observer is not None:
             self.observer(trial)
+
+
+def _trial(job: Job, report: Report) -> Trial:
+    """What became of a job."""
+    evaluated = job.recall is not None and job.recall.remaining is not None
+    return Trial(
+        number=job.number,
+        proposal=job.proposal,
+        outcome=job.recall.complete(report.outcome) if job.recall and evaluated else report.outcome,
+        role=job.role,
+        batch=job.batch,
+        position=job.position,
+        size=job.size,
+        host=report.host,
+        device=report.device,
+        queued=job.queued,
+        started=report.started,
+        ended=report.ended,
+        attempts=report.attempts,
+        lost_seconds=report.lost_seconds,
+    )
 
 
 def summary(trial: Trial) -> str:

@@ -19,11 +19,13 @@ from toys import ToySpace, conditional_space, failed, mixed_space, plain_space, 
 
 from nas import Categorical, Fixed, Mixture, parse_objectives
 from nas.errors import BadInput, StorageError
-from nas.history import MemoryHistory, OptunaHistory, truncate_torn_tail
+from nas.files import FolderFiles
+from nas.history import MemoryHistory, OptunaHistory
+from nas.journal import Journal, truncate_torn_tail
 from nas.proposal import Failure, Measurement, Proposal, Trial
 from nas.record import trial_from_json, trial_to_json
 from nas.rng import stream
-from nas.snapshot import read_snapshot, write_snapshot
+from nas.snapshot import PREVIOUS, SNAPSHOT, packed, unpacked
 
 GOLDEN = Path(__file__).parent / "golden" / "journal_v1.log"
 SPACE = conditional_space()
@@ -245,18 +247,16 @@ def test_the_lock_of_a_killed_owner_is_not_waited_for(tmp_path):
 @pytest.fixture
 def full_disk(monkeypatch):
     """A switch: while it is on, half of what is written to a journal reaches the disk."""
-    from optuna.storages.journal import JournalFileBackend
-
-    on, append = [False], JournalFileBackend.append_logs
+    on, append = [False], Journal.append_logs
 
     def half(self, logs):
         if not on[0]:
             return append(self, logs)
-        with open(self._file_path, "ab") as file:  # noqa: PTH123 - as Optuna does
+        with self._path.open("ab") as file:
             file.write(json.dumps(logs[0])[:100].encode())
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(JournalFileBackend, "append_logs", half)
+    monkeypatch.setattr(Journal, "append_logs", half)
     return on
 
 
@@ -272,6 +272,27 @@ def test_a_full_disk_says_what_is_safe_and_can_be_left_behind(tmp_path, full_dis
     full_disk[0] = False
     history.append([measured(3)])
     assert [t.number for t in OptunaHistory(tmp_path / "j.log", SPACE, GOALS).trials] == [0, 1, 2, 3]
+
+
+def test_trials_that_ended_together_are_confirmed_together_or_not_at_all(tmp_path, monkeypatch):
+    history, synced, sync = stored(tmp_path / "j.log", 1), [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), sync(file)))
+    history.append([measured(1), measured(2), measured(3)])
+    assert len(synced) == 1
+    append, calls = Journal.append_logs, []
+
+    def second(self, logs):
+        calls.append(logs)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append_logs", second)
+        with pytest.raises(StorageError, match="all 4 trials before"):
+            history.append([measured(4), measured(5), measured(6)])
+    history.append([measured(4)])
+    assert [t.number for t in OptunaHistory(tmp_path / "j.log", SPACE, GOALS).trials] == [0, 1, 2, 3, 4]
 
 
 def test_an_interrupted_append_leaves_no_trace(tmp_path, monkeypatch):
@@ -437,9 +458,8 @@ STATE = {
 }
 
 
-def test_snapshots_come_back_with_their_types(tmp_path):
-    write_snapshot(tmp_path / "s.npz", STATE, 17)
-    state, told = read_snapshot(tmp_path / "s.npz")
+def test_snapshots_come_back_with_their_types():
+    state, told = unpacked(packed(STATE, 17))
     assert told == 17
     np.testing.assert_array_equal(state["weights"], STATE["weights"])
     assert state["weights"].dtype == np.float32
@@ -450,33 +470,58 @@ def test_snapshots_come_back_with_their_types(tmp_path):
 
 @pytest.mark.parametrize("value", [object(), np.array([object()]), {1: "a"}, {"a": {2}}])
 def test_snapshots_hold_no_objects(tmp_path, value):
-    write_snapshot(tmp_path / "s.npz", STATE, 1)
+    history = kept(tmp_path)
+    history.save(STATE, 1)
     with pytest.raises(BadInput, match="a snapshot must hold arrays, and JSON values"):
-        write_snapshot(tmp_path / "s.npz", {"a": value}, 2)
-    assert read_snapshot(tmp_path / "s.npz")[1] == 1
+        history.save({"a": value}, 2)
+    assert history.saved()[1] == 1
+
+
+def kept(folder):
+    """A history that keeps its snapshots in a folder."""
+    return OptunaHistory(folder / "j.log", SPACE, GOALS, files=FolderFiles(folder))
 
 
 def test_a_snapshot_is_replaced_at_once(tmp_path, monkeypatch):
-    history = OptunaHistory(tmp_path / "j.log", SPACE, GOALS, folder=tmp_path)
+    history = kept(tmp_path)
     history.save({"a": 1}, 1)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
         with pytest.raises(StorageError, match=r"snapshot cannot be written: .*No space left"):
             history.save({"a": 2}, 2)
-    assert OptunaHistory(tmp_path / "j.log", SPACE, GOALS, folder=tmp_path).saved() == ({"a": 1}, 1)
+    assert kept(tmp_path).saved() == ({"a": 1}, 1)
 
 
-def test_a_damaged_snapshot_is_named(tmp_path):
-    path = tmp_path / "snapshot.npz"
-    write_snapshot(path, STATE, 1)
-    whole = path.read_bytes()
+def damaged(whole):
     middle = len(whole) // 2
-    broken = [b"", b"text", whole[:middle], whole[:-5], whole[:60] + b"\0" * 300 + whole[360:]]
-    history = OptunaHistory(tmp_path / "j.log", SPACE, GOALS, folder=tmp_path)
-    for content in broken:
+    changed = bytearray(whole)
+    changed[middle] ^= 1
+    return [b"", b"text", whole[:middle], whole[:-5], bytes(changed), whole[:60] + b"\0" * 300 + whole[360:]]
+
+
+def test_a_damaged_snapshot_is_named_and_the_one_before_is_taken(tmp_path, caplog):
+    history = kept(tmp_path)
+    history.save({**STATE, "n": 1}, 1)
+    history.save({**STATE, "n": 2}, 2)
+    path = tmp_path / SNAPSHOT
+    for content in damaged(path.read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(StorageError, match=r"snapshot\.npz is damaged"):
-            history.saved()
+        caplog.clear()
+        state, told = history.saved()
+        assert (state["n"], told) == (1, 1)
+        assert f"{SNAPSHOT} in {tmp_path} is passed over" in caplog.text
+    history.save({**STATE, "n": 3}, 3)  # the damaged one never takes the place of the good one
+    path.write_bytes(b"")
+    assert history.saved()[1] == 1
+    (tmp_path / PREVIOUS).write_bytes(b"")
+    assert history.saved() is None
+
+
+def test_a_snapshot_without_a_checksum_is_still_read(tmp_path):
+    head, _, npz = packed(STATE, 5).partition(b"\n")
+    assert head.startswith(b"nas snapshot ")
+    (tmp_path / SNAPSHOT).write_bytes(npz)  # as versions before wrote it
+    assert kept(tmp_path).saved()[1] == 5
 
 
 def test_a_snapshot_in_memory_is_a_copy():

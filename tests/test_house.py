@@ -14,10 +14,10 @@ import nas
 
 ROOT = Path(nas.__file__).parent
 CHAIN = """
-errors rng columnar operators → decision → architecture → space supernet task target targets objective
-→ proposal encoding variation program table tables record snapshot → evaluator strategy history front
+errors rng yaml12 columnar operators → decision → architecture → space supernet task target targets objective
+→ proposal encoding variation program table tables record files journal snapshot database → evaluator strategy history front feasibility
 → keys memo kernels surrogates attainable → spaces | tasks | estimators | strategies | export
-→ registry sources executor executors budget inflight study testing pairs → parts → result → run
+→ registry sources executor executors budget stopping inflight store database_store watch study testing pairs → parts → result → run
 → experiment report config → cli
 """
 STEPS = [step.replace("|", " ").split() for step in CHAIN.split("→")]
@@ -90,6 +90,7 @@ def test_rooms_see_each_other_without_cycles():
         "import sys; sys.argv = ['nas', '--help']; import nas.cli; nas.cli.main()",
         "import sys; sys.argv = ['nas', 'list', 'spaces']; import nas.cli; nas.cli.main()",
         "import sys; sys.argv = ['nas', 'list', 'strategies', '--json']; import nas.cli; nas.cli.main()",
+        "import sys; sys.argv = ['nas', 'list', 'targets']; import nas.cli; nas.cli.main()",
     ],
 )
 def test_naming_things_loads_nothing_heavy(statement):
