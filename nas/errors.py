@@ -47,6 +47,10 @@ class Incompatible(BadInput):
     """Two parts that cannot work together, found before anything runs."""
 
 
+class Unsupported(NasError):
+    """Something cannot be done for this one candidate or operation, though it may be for others."""
+
+
 class StorageError(NasError):
     """A run's folder or storage cannot be read or written."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import registry
 from nas.errors import must
+from nas.target import companions, is_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from nas.parts import Search
 
 SPECS = ("space", "task", "target", "evaluators", "strategy", "memo", "baseline")
-"""Fields of a search that may hold ``./file.py:name``."""
+"""Fields of a search that may hold ``./file.py:name``; the target may be a YAML file."""
 FOLDER = "sources"
 """Where a run keeps its copies."""
 
@@ -32,11 +33,12 @@ def files(search: Search) -> dict[str, Path]:
     found: dict[str, Path] = {}
 
     def note(text: str) -> str:
-        path = registry.source_file(text, search.folder)
+        path = _file(text, search)
         if path is None or not path.is_file():
             return text
-        if found.setdefault(path.name, path).resolve() != path.resolve():
-            raise must("factory", "name source files of different names", text, "rename one of them")
+        for file in (path, *(companions(path) if is_file(text) else ())):
+            if found.setdefault(file.name, file).resolve() != file.resolve():
+                raise must("factory", "name source files of different names", text, "rename one of them")
         return text
 
     for field in SPECS:
@@ -62,10 +64,10 @@ def from_run(search: Search, run: Path) -> Search:
     """The same search with the run's own copies, so that the run still opens when the originals are gone."""
 
     def copied(text: str) -> str:
-        path = registry.source_file(text, search.folder)
+        path = _file(text, search)
         if path is None or not (run / FOLDER / path.name).is_file():
             return text
-        return f"./{FOLDER}/{path.name}:{text.rpartition(':')[2]}"
+        return f"./{FOLDER}/{path.name}{text[text.rindex(path.name) + len(path.name) :]}"
 
     changed = {field: _replaced(getattr(search, field), copied) for field in SPECS}
     return replace(search, **changed, folder=run)
@@ -84,6 +86,21 @@ def check_unchanged(search: Search, run: Path) -> None:
                 str(path), "stay as it was when the run began", "other contents",
                 f"restore it from {copy}, or start a new run",
             )  # fmt: skip
+
+
+def _file(text: str, search: Search) -> Path | None:
+    """The file that a text refers to: ``./file.py:name``, or the description of a target."""
+    path = registry.source_file(text, search.folder)
+    if path is None and is_file(text) and text in _texts(search.target):
+        return search.folder / text
+    return path
+
+
+def _texts(spec: Any) -> tuple[str, ...]:
+    """The texts that a spec holds."""
+    if isinstance(spec, str):
+        return (spec,)
+    return tuple(v for v in spec.values() if isinstance(v, str)) if isinstance(spec, Mapping) else ()
 
 
 def _replaced(value: Any, change: Callable[[str], str]) -> Any:

@@ -43,6 +43,8 @@ class Target:
         ram_bytes: of the main memory; 0 when unknown.
         multiprocessors: streaming multiprocessors or cores; 0 when unknown.
         limits: the most that a metric may be for a model to run there at all, such as ``model_bytes``.
+        op_models: file of models fitted to timings of the machine, as ``nas profile`` writes it; none when
+            empty.
         sources: where figures come from, by field.
         unsure: fields whose figures are derived or not confirmed.
 
@@ -65,6 +67,7 @@ class Target:
     ram_bytes: float = 0.0
     multiprocessors: int = 0
     limits: Mapping[str, float] = field(default_factory=dict, hash=False)
+    op_models: str = ""
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
     unsure: tuple[str, ...] = ()
 
@@ -103,7 +106,7 @@ def of_file(path: Path) -> Maker:
     Args:
         path: its keys are fields of `Target`, all but ``batch_size`` and ``threads``, which a search chooses
             together with one of the dtypes; ``name``, ``provenance``, ``peak_flops`` and ``bandwidth``
-            must be given.
+            must be given; ``op_models`` is looked for beside it.
 
     Raises:
         BadInput: the file cannot be read, or a key or value is wrong.
@@ -146,6 +149,8 @@ def _read(path: Path) -> dict[str, Any]:
             raise must(f"{path.name}: {name}", "be given", None)
     _check_figures(path.name, data)
     dtypes = data["peak_flops"]
+    if data.get("op_models"):
+        data["op_models"] = str(path.parent / data["op_models"])
     defaults = {"dtype": next(iter(dtypes)), "backend": "eager", "device": ELSEWHERE, "description": ""}
     return {**defaults, **data, "unsure": tuple(data.get("unsure", ()))}
 
@@ -169,6 +174,15 @@ def _check_figures(file: str, data: Mapping[str, Any]) -> None:
 def _check_positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise must(name, "be a positive number", value, "rates and bytes in full, such as 3.35e12")
+
+
+def companions(path: Path) -> list[Path]:
+    """The files that a target's file needs beside it: its models and their header."""
+    from nas.yaml12 import read_yaml
+
+    data = read_yaml(path)
+    models = data.get("op_models") if isinstance(data, dict) else None
+    return [] if not models else [path.parent / models, (path.parent / models).with_suffix(".json")]
 
 
 def is_file(text: str) -> bool:

@@ -1,0 +1,1 @@
+"""Measuring machines: this one, and others that only a file goes to and comes back from."""
