@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from nas.errors import Infeasible
+from nas.feasible import bounded, walk
 from nas.objective import violations
-from nas.variation import mutate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from nas.space import Space
 
 SAMPLES = 256
-"""Random architectures that are looked at, and then as many mutants of the nearest one."""
+"""Random architectures that are looked at, before the search walks on from the nearest one."""
+WALKS = 3
+"""Walks from the nearest one: where one is caught, another may pass."""
 
 
 def check_attainable(
@@ -28,35 +30,47 @@ def check_attainable(
 ) -> None:
     """Look for one architecture that meets every absolute bound on a cheap metric.
 
-    Random sampling alone would give up tight bounds that a search reaches, so half of the attempts climb
-    from the nearest architecture so far.
+    Random sampling alone would give up tight bounds that a search reaches, so three walks go on from the
+    nearest architecture, until no change of a single decision brings them nearer.
 
     Raises:
-        Infeasible: none of 512 architectures does; the nearest value is named.
+        Infeasible: there seems to be none; the nearest value is named, such as the fastest that was found.
     """
-    bounded = [o for o in objectives if o.bound and not o.bound.relative and o.metric in known.metrics]
-    if not bounded:
+    wanted = bounded(objectives, known)
+    if not wanted:
         return
-    nearest: tuple[float, Architecture, Mapping[str, float]] | None = None
-    for i in range(2 * SAMPLES):
-        tried = space.sample(rng) if nearest is None or i < SAMPLES else mutate(space, nearest[1], rng)
-        (values,) = known.values([tried], [o.metric for o in bounded])
-        miss = float(violations([values], bounded)[0])
-        if miss == 0.0:
+    seen: dict[Architecture, Mapping[str, float]] = {}
+
+    def miss(architecture: Architecture) -> float:
+        if architecture not in seen:
+            (seen[architecture],) = known.values([architecture], [o.metric for o in wanted])
+        return float(violations([seen[architecture]], wanted)[0])
+
+    nearest: tuple[float, Architecture] | None = None
+    for _ in range(SAMPLES):
+        tried = space.sample(rng)
+        missed = miss(tried)
+        if missed == 0.0:
             return
-        if math.isfinite(miss) and (nearest is None or miss < nearest[0]):
-            nearest = miss, tried, values
-    if nearest is not None:
-        raise _unattainable(bounded, nearest[2])
+        if math.isfinite(missed) and (nearest is None or missed < nearest[0]):
+            nearest = missed, tried
+    if nearest is None:
+        return
+    reached = [walk(space, nearest[1], miss, rng) for _ in range(WALKS)]
+    found, missed = min(reached, key=lambda end: end[1])
+    if missed > 0.0:
+        raise _unattainable(wanted, seen[found], len(seen))
 
 
-def _unattainable(bounded: Sequence[Objective], values: Mapping[str, float]) -> Infeasible:
-    for o in bounded:
+def _unattainable(wanted: Sequence[Objective], values: Mapping[str, float], looked_at: int) -> Infeasible:
+    for o in wanted:
         assert o.bound is not None
         if o.bound.violation(values[o.metric], None) > 0:
+            extreme = "least" if o.bound.sense == "<=" else "most"
             return Infeasible(
                 f"{o.metric} must be {o.bound}, got {values[o.metric]:g} at the nearest of "
-                f"{2 * SAMPLES} architectures; loosen the bound or widen the space",
+                f"{looked_at:,} architectures, the {extreme} that was found; "
+                "loosen the bound or widen the space",
                 "objectives",
             )
     raise AssertionError("a miss violates a bound")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from nas.architecture import Architecture
+    from nas.architecture import Architecture, Fixed
     from nas.space import Space
     from nas.task import Split
 
@@ -34,6 +34,7 @@ class Evaluator(ABC):
             between architectures that compute the same one.
         measured: clock readings, never exactly repeatable; evaluated with the machine to themselves.
         cheap: pure metrics that cost under 5 ms a candidate; strategies may ask for them freely.
+        predicted: what a model says instead of the clock; a front says so of its members.
         multi_fidelity: metrics whose evaluation costs in proportion to the fidelity; others ignore it.
         pure: whether evaluating changes nothing; False for shared weights in training.
         batched: whether many proposals at once cost less than one by one.
@@ -44,6 +45,7 @@ class Evaluator(ABC):
     functional: frozenset[str] = frozenset()
     measured: frozenset[str] = frozenset()
     cheap: frozenset[str] = frozenset()
+    predicted: frozenset[str] = frozenset()
     multi_fidelity: frozenset[str] = frozenset()
     pure: ClassVar[bool] = True
     batched: ClassVar[bool] = False
@@ -279,6 +281,7 @@ class Combined(Evaluator):
         self.functional = frozenset(m for m, e in self._owner.items() if m in e.functional)
         self.measured = frozenset(m for m, e in self._owner.items() if m in e.measured)
         self.cheap = frozenset(m for m, e in self._owner.items() if m in e.cheap)
+        self.predicted = frozenset(m for m, e in self._owner.items() if m in e.predicted)
         self.multi_fidelity = frozenset(m for m, e in self._owner.items() if m in e.multi_fidelity)
 
     def evaluate(self, proposals: Sequence[Proposal], *, seed: int) -> list[Outcome]:
@@ -296,6 +299,11 @@ class Combined(Evaluator):
                     outcomes[i] = joined(outcomes[i], answer)
         assert all(outcome is not None for outcome in outcomes)
         return [outcome for outcome in outcomes if outcome is not None]
+
+    def remember(self, trial: Trial) -> None:
+        """Let each take note of a finished trial."""
+        for evaluator in self.evaluators:
+            evaluator.remember(trial)
 
     @property
     def timed(self) -> frozenset[str]:
@@ -346,7 +354,7 @@ class Known:
         self.metrics = evaluator.cheap
 
     def values(
-        self, architectures: Sequence[Architecture], metrics: Sequence[str]
+        self, architectures: Sequence[Architecture | Fixed], metrics: Sequence[str]
     ) -> list[Mapping[str, float]]:
         """Metric values in order; NaN where a candidate could not be measured.
 

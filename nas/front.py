@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -65,6 +65,8 @@ class Front(Sequence[Member]):
         trials: in the order of appending; mixtures are passed over.
         objectives: goals span the front, bounds decide on feasibility.
         exporter: writes members as files; given by the run that holds their weights.
+        bands: of metrics that are guesses, the factor within which their values are to be taken.
+        predicted: metrics that a model told instead of the clock.
     """
 
     def __init__(
@@ -72,8 +74,12 @@ class Front(Sequence[Member]):
         trials: Sequence[Trial],
         objectives: Sequence[Objective],
         exporter: Callable[[Sequence[Member], Path, Sequence[str]], list[Path]] | None = None,
+        bands: Mapping[str, float] | None = None,
+        predicted: Collection[str] = (),
     ) -> None:
         self.objectives = tuple(objectives)
+        self.bands = dict(bands or {})
+        self.predicted = tuple(o.metric for o in self.objectives if o.metric in predicted)
         self.baseline: Member | None = baseline(trials)
         everything = [m for m in members(trials) if isinstance(m.candidate, Architecture)]
         reference = None if self.baseline is None else self.baseline.values
@@ -151,6 +157,8 @@ class Front(Sequence[Member]):
         return {
             "objectives": [o.to_json() for o in self.objectives],
             "hypervolume": self.hypervolume(),
+            "bands": self.bands,
+            "predicted": list(self.predicted),
             "baseline": None if self.baseline is None else _json(self.baseline),
             "members": [_json(m) for m in self],
         }

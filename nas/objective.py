@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Goal: TypeAlias = Literal["min", "max", "limit"]
 Sense: TypeAlias = Literal["<=", ">="]
+BoundOn: TypeAlias = Literal["interval", "median"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _BOUND = re.compile(
@@ -84,6 +85,8 @@ class Objective:
         goal: ``min`` or ``max`` make it a dimension of the front; ``limit`` is a constraint only.
         bound: a hard constraint: a number (an upper one for ``min`` and ``limit``, a lower one for
             ``max``), a text such as ``">= 0.9"``, ``"<= baseline * 0.5"``, ``"baseline - 0.01"``, or None.
+        bound_on: ``interval`` lets an absolute bound hold for the far end of a prediction's interval, where
+            the metric has one (`cautious`); ``median`` for the metric itself.
 
     Raises:
         BadInput: the goal or bound cannot be read, or ``limit`` has no bound.
@@ -92,10 +95,13 @@ class Objective:
     metric: str
     goal: Goal
     bound: Bound | None = None
+    bound_on: BoundOn = "interval"
 
     def __post_init__(self) -> None:
         if self.goal not in ("min", "max", "limit"):
             raise must(f"{self.metric}.goal", "be min, max or limit", self.goal)
+        if self.bound_on not in ("interval", "median"):
+            raise must(f"{self.metric}.bound_on", "be interval or median", self.bound_on)
         object.__setattr__(self, "bound", _bound(self.metric, self.goal, self.bound))
         if self.goal == "limit" and self.bound is None:
             raise must(f"{self.metric}.bound", "be given for goal limit", None, "such as bound: '<= 1e6'")
@@ -115,7 +121,9 @@ class Objective:
 
     def to_json(self) -> dict[str, Any]:
         """As it is written in a config."""
-        return {"metric": self.metric, "goal": self.goal, "bound": str(self.bound) if self.bound else None}
+        bound = {"bound": str(self.bound) if self.bound else None}
+        on = {} if self.bound_on == "interval" else {"bound_on": self.bound_on}
+        return {"metric": self.metric, "goal": self.goal, **bound, **on}
 
 
 def _bound(metric: str, goal: Goal, given: object) -> Bound | None:
@@ -181,13 +189,36 @@ def _objective(item: object) -> Objective:
         goal: Any = match["goal"] or "limit"
         return Objective(match["metric"], goal, match["bound"])  # type: ignore[arg-type]
     if isinstance(item, Mapping):
-        extra = set(item) - {"metric", "goal", "bound"}
+        extra = set(item) - {"metric", "goal", "bound", "bound_on"}
         if extra:
-            raise must("objective", "have the keys metric, goal and bound only", sorted(extra)[0])
+            raise must("objective", "have the keys metric, goal, bound and bound_on only", sorted(extra)[0])
         if "metric" not in item:
             raise must("objective", "name its metric", dict(item))
-        return Objective(item["metric"], item.get("goal", "limit"), item.get("bound"))
+        on = item.get("bound_on", "interval")
+        return Objective(item["metric"], item.get("goal", "limit"), item.get("bound"), on)
     raise must("objective", "be a text or a mapping", item)
+
+
+def cautious(objectives: Sequence[Objective], metrics: Collection[str]) -> tuple[Objective, ...]:
+    """The objectives with absolute bounds on the far ends of intervals, as limits of their own.
+
+    Args:
+        objectives: ``min latency_ms <= 5`` becomes ``min latency_ms`` and ``limit latency_ms_high <= 5``
+            where that metric is there; a lower bound goes to ``…_low``.
+        metrics: that are measured, ends of intervals among them.
+    """
+    named = {o.metric for o in objectives}
+    found: list[Objective] = []
+    for o in objectives:
+        end = f"{o.metric}_{'high' if o.bound is None or o.bound.sense == '<=' else 'low'}"
+        fixed = o.bound is None or o.bound.relative or o.bound_on == "median"
+        if fixed or end not in metrics or end in named:
+            found.append(o)
+            continue
+        if o.goal != "limit":
+            found.append(replace(o, bound=None))
+        found.append(Objective(end, "limit", o.bound))
+    return tuple(found)
 
 
 def goals(objectives: Sequence[Objective]) -> tuple[Objective, ...]:

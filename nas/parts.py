@@ -6,24 +6,28 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from nas import executors, keys, registry
 from nas.architecture import Architecture, Fixed
 from nas.attainable import check_attainable
-from nas.budget import Budget
+from nas.budget import Budget, Price
+from nas.earlier import copied, earlier
 from nas.errors import BadInput, Incompatible, must, unknown, unknown_metric
 from nas.evaluator import Combined, Evaluator, FunctionEvaluator, Known, Trainer, seeded_module
-from nas.history import earlier_trials
+from nas.feasibility import bands, check_calibrated, limited
+from nas.feasible import Within, baseline_values, bounded
+from nas.files import Files, FolderFiles
 from nas.inflight import InFlight
 from nas.keys import KEYS
 from nas.memo import POLICIES, Memoized
-from nas.objective import Objective, parse_objectives
+from nas.objective import Objective, cautious, parse_objectives
 from nas.proposal import Proposal
 from nas.rng import stream
 from nas.space import Space
+from nas.stopping import Stop
 from nas.strategies.warm_start import WarmStart
 from nas.strategy import Strategy, check_pair
 from nas.study import Study
@@ -60,9 +64,17 @@ class Search:
         executor: where evaluations run.
         batch: trials told together; None tells each as it ends.
         seed: rules everything that is random.
-        warm_start: folder of an earlier run whose trials the strategy is told first.
+        warm_start: folder of an earlier run whose trials the strategy is told first; or ``storage`` and
+            ``run`` of one in a database.
         formats: exporters that will write the front; checked before anything runs.
         folder: that file references start from.
+        stop: a `Stop` or its settings: ends the search when the front hardly grows; None never does.
+        price_per_hour: of a device, for what a search costs; None where that does not matter.
+        currency: of the price.
+        accept_uncalibrated: whether times may be bounded on a target that only its datasheet describes.
+        storage: URL of the database that keeps the run; a journal file in the run's folder when None.
+        run: name in the database; that of the run's folder when None.
+        artifacts: folder for weights and exports of all runs, a folder each; the run's folder when None.
     """
 
     space: Any
@@ -77,9 +89,21 @@ class Search:
     executor: Any = "here"
     batch: int | None = None
     seed: int = 0
-    warm_start: Path | None = None
+    warm_start: Path | Mapping[str, str] | None = None
     formats: Sequence[str] = ()
     folder: Path = field(default_factory=Path.cwd)
+    stop: Any = None
+    price_per_hour: float | None = None
+    currency: str = ""
+    accept_uncalibrated: bool = False
+    storage: str | None = None
+    run: str | None = None
+    artifacts: Path | None = None
+
+    @property
+    def price(self) -> Price | None:
+        """What a device costs, where that is known."""
+        return None if self.price_per_hour is None else Price(self.price_per_hour, self.currency)
 
 
 @final
@@ -88,7 +112,11 @@ class Parts:
 
     Args:
         search: what was asked.
-        folder: of the run, for weights and logs; None where nothing will be evaluated.
+        folder: of the run, for logs and weights; None where nothing will be evaluated.
+        files: that keep what is in flight; those of the folder when None.
+
+    Attributes:
+        artifacts: where weights, checkpoints and exports are; None where there is no folder.
 
     Raises:
         BadInput: a part cannot be made, with the path of its place in the config.
@@ -96,27 +124,39 @@ class Parts:
         UnknownMetric: an objective that no evaluator measures.
     """
 
-    def __init__(self, search: Search, folder: Path | None = None) -> None:
+    def __init__(self, search: Search, folder: Path | None = None, files: Files | None = None) -> None:
         self.search = search
         self.folder = folder
-        self.objectives: tuple[Objective, ...] = _at("objectives", parse_objectives, search.objectives)
-        self.offers: dict[str, Any] = {"objectives": self.objectives, "folder": folder}
-        self.target = self._made("target", "target", search.target)
+        self.artifacts = _artifacts(search, folder)
+        self._files = FolderFiles(folder) if files is None and folder is not None else files
+        given = _at("objectives", parse_objectives, search.objectives)
+        self.offers: dict[str, Any] = {"objectives": given, "folder": self.artifacts}
+        self.target: Target = self._made("target", "target", search.target)
+        self.objectives: tuple[Objective, ...] = limited(given, self.target)
+        self.offers["objectives"] = self.objectives
+        if not search.accept_uncalibrated:
+            check_calibrated(self.objectives, self.target)
         self.task: Task | None = self._task()
         self.space: Space = _at("space", self._space, search.space)
         self.offers["space"] = self.space
         self.evaluators = self._evaluators()
         probe = _at("space", self._probe, search.seed)
         self.evaluator = self.evaluators[0] if len(self.evaluators) == 1 else Combined(self.evaluators)
+        self.objectives = self.offers["objectives"] = self._cautious()
         self.offers["known"] = Known(self.evaluator, search.seed)
+        self.baseline = _at("baseline", self._baseline, search.baseline)
+        self.offers["space"] = self._within()  # the strategy's alone: the baseline may lie beyond the bounds
         self.strategy: Strategy = self._made("strategy", "strategy", search.strategy)
+        self.offers["space"] = self.space
         reason = check_pair(self.strategy, _label(search.strategy), self.space, probe, self.objectives)
         if reason is not None:
             raise Incompatible(f"{reason}; 'nas list pairs' shows what works", "strategy")
         if search.warm_start is not None:
             self.strategy = _at("warm_start", self._warm, search.warm_start)
-        self.baseline = _at("baseline", self._baseline, search.baseline)
         self.memoized = self._memoized()
+        self.stop: Stop | None = _at("stop", _stop, search.stop)
+        if search.budget.cost is not None and search.price is None:
+            raise must("budget.cost", "have a price", None, "set price_per_hour:")
         if search.formats:
             _at("export.formats", self.exporters, search.formats)
         self.study()  # what a study refuses is refused here, before a folder is made
@@ -134,9 +174,16 @@ class Parts:
             baseline=self.baseline,
             batch=self.search.batch,
             logs=None if self.folder is None else self.folder / "logs",
-            in_flight=None if self.folder is None else InFlight(self.folder / "inflight.json", self.space),
+            in_flight=None if self._files is None else InFlight(self._files, self.space),
             observer=observer,
+            stop=self.stop,
+            price=self.search.price,
         )
+
+    @property
+    def bands(self) -> Mapping[str, float]:
+        """The factor within which objectives that are guesses are to be taken."""
+        return bands(self.objectives, self.target)
 
     def check_attainable(self) -> None:
         """Refuse bounds on cheap metrics that no architecture seems to meet.
@@ -240,6 +287,22 @@ class Parts:
         metrics = _function_metrics(spec, [o.metric for o in self.objectives])
         return _at(where, lambda f: FunctionEvaluator(f, metrics, space=self.space), spec)
 
+    def _cautious(self) -> tuple[Objective, ...]:
+        """The objectives, bounded at the far end of an interval where a metric's own evaluator gives one."""
+        found: list[Objective] = []
+        for o in self.objectives:
+            owner = next(e for e in self.evaluators if o.metric in e.metrics)
+            found += cautious([o], owner.metrics - {other.metric for other in self.objectives})
+        return tuple(found)
+
+    def _within(self) -> Space:
+        """The space, within the bounds that cost little to tell."""
+        known = self.offers["known"]
+        reference = baseline_values(self.baseline, self.objectives, known)
+        if not bounded(self.objectives, known, reference):
+            return self.space
+        return Within(self.space, self.objectives, known, reference)
+
     def _memoized(self) -> Evaluator:
         memo = self.search.memo
         if memo in ("off", None) or not self.evaluator.pure:
@@ -258,19 +321,18 @@ class Parts:
             raise unknown("setting of memo", next(iter(settings)), POLICIES)
         return Memoized(self.evaluator, self.space, key, seed=self.search.seed, **policies)
 
-    def _warm(self, run: Path) -> Strategy:
+    def _warm(self, run: Path | Mapping[str, str]) -> Strategy:
         """The strategy, told first what an earlier run found, by its copy in this folder if there is one."""
         copy = None if self.folder is None else self.folder / WARM_START
-        journal = copy if copy is not None and copy.is_file() else run / "journal.log"
-        if not journal.is_file():
-            raise must("it", "be the folder of a run", str(run))
-        trials, foreign = earlier_trials(journal, self.space)
+        known = copied(copy) if copy is not None and copy.is_file() else earlier(run)
+        trials, foreign = known.trials(self.space)
         warm = WarmStart(self.strategy, trials, self.space, self.objectives)
         left_out = dict(warm.unfit) | ({"outside the space": foreign} if foreign else {})
         if not warm.fitting:
             raise must("it", "hold trials of this space and these objectives", left_out)
         log.info("warm start: %d trials, left out: %s", warm.fitting, left_out)
-        self.offers["warm start"] = f"{warm.fitting} trials of {run}, {sum(left_out.values())} left out"
+        told, others = f"{warm.fitting} trials of {known.words}", sum(left_out.values())
+        self.offers["warm start"] = f"{told}, {others} left out"
         return warm
 
     def _baseline(self, given: Any) -> Architecture | Fixed | None:
@@ -310,6 +372,24 @@ def _built(space: Space, probe: Architecture) -> None:
         raise
     except Exception as error:
         raise _Broken from error
+
+
+def _stop(given: Any) -> Stop | None:
+    if given is None or isinstance(given, Stop):
+        return given
+    known = [f.name for f in fields(Stop)]
+    if not isinstance(given, Mapping) or "hypervolume_gain" not in given:
+        raise must("it", "set a hypervolume_gain", given, "such as {hypervolume_gain: 0.001, over: 100}")
+    for name in given:
+        if name not in known:
+            raise unknown("setting of stop", str(name), known)
+    return Stop(**given)
+
+
+def _artifacts(search: Search, folder: Path | None) -> Path | None:
+    if search.artifacts is None or folder is None:
+        return folder
+    return search.artifacts / (search.run or folder.resolve().name)
 
 
 def _measures_itself(factory: Any) -> bool:

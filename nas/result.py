@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
+import shlex
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
-from nas.errors import RunFailed, must
+from nas.errors import RunFailed, StorageError, must
 from nas.executor import evaluate_unit
+from nas.files import checksum
 from nas.front import Front, Member
-from nas.proposal import Failure, Proposal
+from nas.proposal import CHECKSUM, Failure, Measurement, Proposal, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
     from nas.history import History
     from nas.parts import Parts
+
+log = logging.getLogger(__name__)
 
 VERSIONED = ("nas-toolkit", "torch", "numpy", "optuna", "pymoo", "scikit-learn")
 
@@ -30,14 +35,20 @@ class Result:
         parts: of the search.
         history: its trials.
         folder: where weights are.
+        words: by which a command line names the run; its folder when None.
     """
 
-    def __init__(self, parts: Parts, history: History, folder: Path) -> None:
+    def __init__(self, parts: Parts, history: History, folder: Path, words: str | None = None) -> None:
         self.parts, self.history, self.folder = parts, history, folder
+        self.words = shlex.quote(str(folder)) if words is None else words
+        self.weights = (parts.artifacts or folder) / "weights"
 
     def front(self) -> Front:
         """The front of everything measured so far, which can be exported."""
-        return Front(self.history.trials, self.parts.objectives, self.export)
+        parts = self.parts
+        return Front(
+            self.history.trials, parts.objectives, self.export, parts.bands, parts.evaluator.predicted
+        )
 
     def test(self, members: Sequence[Member]) -> list[Mapping[str, float]]:
         """Metrics of members on the test split, by exactly the weights that were scored in the search.
@@ -116,12 +127,48 @@ class Result:
         asked = [o.metric for o in self.parts.objectives if o.metric in trainer.metrics]
         return Proposal(member.candidate, tuple(asked) or ("loss",), replicate=replicate)
 
-    def _weights(self, member: Member) -> Path:
-        """Where the weights are now; the folder may have been moved since."""
-        path = self.folder / "weights" / (member.weights.name if member.weights else "none")
+    def kept(self, member: Member) -> bool:
+        """Whether the weights of a member are there, as they were written; what is damaged is logged."""
+        path, checked = self._file(member)
+        if checked is False:
+            log.warning("the weights of trial %d, %s, are damaged", member.trial, path)
+        return bool(checked)
+
+    def _file(self, member: Member) -> tuple[Path, bool | None]:
+        """Where the weights are now, and whether they are as they were; None where there are none."""
+        path = self.weights / (member.weights.name if member.weights else "none")
         if not path.is_file():
+            return path, None
+        written = next((t for t in reversed(self.history.trials) if _wrote(t, path.name)), None)
+        known = None if written is None else _notes(written).get(CHECKSUM)
+        return path, known is None or checksum(path.read_bytes()) == known
+
+    def _weights(self, member: Member) -> Path:
+        """The file of the weights.
+
+        Raises:
+            BadInput: there is none.
+            StorageError: it is not as it was written.
+        """
+        path, checked = self._file(member)
+        if checked is None:
             raise must(f"trial {member.trial}", "have its weights kept", str(path))
+        if not checked:
+            raise StorageError(
+                f"the weights of trial {member.trial}, {path}, are not as they were written; "
+                f"train them again with: nas resume {self.words}"
+            )
         return path
+
+
+def _notes(trial: Trial) -> Mapping[str, Any]:
+    return trial.outcome.notes if isinstance(trial.outcome, Measurement) else {}
+
+
+def _wrote(trial: Trial, name: str) -> bool:
+    """Whether a trial left the weights of this name."""
+    outcome = trial.outcome
+    return isinstance(outcome, Measurement) and outcome.weights is not None and outcome.weights.name == name
 
 
 def versions() -> dict[str, str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 10_000
 """Random architectures tried before a space is called infeasible."""
+DRAWS = 20
+"""Infeasible ones in a row after which a space that knows a better way than drawing is asked."""
 
 
 @final
@@ -82,6 +84,14 @@ class Space(ABC):
     def feasible(self, architecture: Architecture) -> bool:  # noqa: ARG002 - a hook
         """Whether the architecture may be chosen at all; a cheap rule, not a measurement."""
         return True
+
+    def redrawn(self, rng: np.random.Generator) -> Architecture | None:  # noqa: ARG002 - a hook
+        """A random feasible architecture where few are; None where there is no better way than drawing."""
+        return None
+
+    def repaired(self, architecture: Architecture, rng: np.random.Generator) -> Architecture | None:  # noqa: ARG002 - a hook
+        """A feasible architecture near an infeasible one; None where that is left to further draws."""
+        return None
 
     def graph(self, architecture: Architecture) -> Graph | None:  # noqa: ARG002 - a hook
         """The computed function as a DAG that covers every decision; None where there is none."""
@@ -188,10 +198,12 @@ class Space(ABC):
         Raises:
             Infeasible: none of 10,000 random architectures was feasible.
         """
-        for _ in range(ATTEMPTS):
+        for drawn in range(1, ATTEMPTS + 1):
             architecture = self.complete({}, rng)
             if self.feasible(architecture):
                 return architecture
+            if drawn == DRAWS and (other := self.redrawn(rng)) is not None:
+                return other
         raise Infeasible(
             f"{type(self).__name__} must have feasible architectures, got none in {ATTEMPTS:,} random ones; "
             "widen the decisions or loosen feasible()"

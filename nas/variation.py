@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nas.architecture import Architecture
 from nas.errors import Infeasible
-from nas.space import ATTEMPTS
+from nas.space import ATTEMPTS, DRAWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +32,7 @@ def sample_alike(space: Space, rng: np.random.Generator) -> Architecture:
     kinds = [_kind(leaf) for leaf in space.leaves]
     if len(set(kinds)) == len(kinds):
         return space.sample(rng)
-    for _ in range(ATTEMPTS):
+    for drawn in range(1, ATTEMPTS + 1):
         agreement = rng.random()
         firsts: dict[tuple[str, Decision], Value] = {}
         values: dict[str, Value] = {}
@@ -43,6 +43,8 @@ def sample_alike(space: Space, rng: np.random.Generator) -> Architecture:
         architecture = space.complete(values, rng)
         if space.feasible(architecture):
             return architecture
+        if drawn == DRAWS and (near := space.repaired(architecture, rng)) is not None:
+            return near
     return space.sample(rng)
 
 
@@ -66,7 +68,7 @@ def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Arch
             leaf = changeable[int(rng.random() * len(changeable))]
         return _changed(space, parent, [leaf], rng)
 
-    return _feasible(space, child)
+    return _feasible(space, child, rng)
 
 
 def mutate_each(
@@ -94,7 +96,7 @@ def mutate_each(
         leaves = [changeable[i] for i in drawn or [_weighted(chances, rng)]]
         return _changed(space, parent, leaves, rng)
 
-    return _feasible(space, child)
+    return _feasible(space, child, rng)
 
 
 def crossover(
@@ -119,7 +121,7 @@ def crossover(
                 values[leaf.name] = second[leaf.name]
         return space.complete(values, rng) if space.switches else Architecture(values)
 
-    return _feasible(space, child)
+    return _feasible(space, child, rng)
 
 
 def neighbours(
@@ -170,11 +172,14 @@ def _weighted(weights: list[float], rng: np.random.Generator) -> int:
     return max(i for i, weight in enumerate(weights) if weight)
 
 
-def _feasible(space: Space, make: Callable[[], Architecture]) -> Architecture:
-    for _ in range(ATTEMPTS):
+def _feasible(space: Space, make: Callable[[], Architecture], rng: np.random.Generator) -> Architecture:
+    """The first feasible one made; near bounds that hardly any meets, the one that the space makes of it."""
+    for made in range(1, ATTEMPTS + 1):
         architecture = make()
         if space.feasible(architecture):
             return architecture
+        if made == DRAWS and (near := space.repaired(architecture, rng)) is not None:
+            return near
     raise Infeasible(
         f"{type(space).__name__} must have feasible neighbours, got none in {ATTEMPTS:,} tries; "
         "loosen feasible() or let it depend on fewer decisions at once"

@@ -29,17 +29,16 @@ def check(text, **settings):
 
 def test_a_bound_below_everything_is_refused_with_the_nearest():
     with pytest.raises(
-        Infeasible, match=r"objectives: cost must be <= 5, got (\d+) at the nearest of 512"
-    ) as caught:
-        check("min loss, limit cost <= 5")
-    assert len(asked) == 2 * SAMPLES
-    nearest = int(str(caught.value).split("got ")[1].split()[0])
-    # 256 random sums of six rarely come below 90; climbing does.
-    assert 6 <= nearest < 60
+        Infeasible,
+        match=r"objectives: cost must be <= 5, got 6 at the nearest of \S+ architectures, the least that was",
+    ):
+        check("min loss, limit cost <= 5")  # six ones are the least there is
 
 
 def test_a_bound_that_random_sampling_would_miss_is_accepted():
+    # 256 random sums of six rarely come below 90.
     assert SAMPLES < check("min loss, limit cost <= 60") < 2 * SAMPLES
+    assert SAMPLES < check("min loss, limit cost <= 8") < 20 * SAMPLES
 
 
 def test_an_easy_bound_costs_next_to_nothing():
@@ -62,4 +61,4 @@ def test_what_cannot_be_counted_is_left_to_the_evaluations():
     def broken(architecture):
         raise RuntimeError("no such module")
 
-    assert check("min loss, limit cost <= 5", function=broken) == 2 * SAMPLES
+    assert check("min loss, limit cost <= 5", function=broken) == SAMPLES

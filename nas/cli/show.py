@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, Fixed
 from nas.cli.app import number, say, say_table
 from nas.objective import goals
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nas.front import Front, Member
+    from nas.proposal import Proposal
 
 
 def show_front(front: Front, extra: Sequence[Mapping[str, float]] = (), label: str = "") -> None:
@@ -28,6 +29,10 @@ def show_front(front: Front, extra: Sequence[Mapping[str, float]] = (), label: s
     say_table(["trial", *metrics, *(f"{label} {m}" for m in more)], rows)
     if any(m.borrowed & set(metrics) for m in front):
         say("* measured on an architecture that computes the same function")
+    if front.predicted:
+        say(f"predicted, not measured: {', '.join(front.predicted)}")
+    for metric, factor in front.bands.items():
+        say(f"{metric} comes from the target's datasheet: within a factor of {factor:g}")
 
 
 def show_architectures(front: Front) -> None:
@@ -52,12 +57,12 @@ def show_best(front: Front) -> None:
         say(f"{word} {o.metric}{within}: {found}, trial {member.trial}" + (f" ({rest})" if rest else ""))
 
 
-def describe(member: Member) -> str:
-    """The choices of a member in one line."""
+def describe(member: Member | Proposal) -> str:
+    """The choices of a candidate in one line."""
     c = member.candidate
-    if not isinstance(c, Architecture):
-        return c.name
-    return " ".join(f"{name}={value}" for name, value in c.items())
+    if isinstance(c, Architecture):
+        return " ".join(f"{name}={value}" for name, value in c.items())
+    return c.name if isinstance(c, Fixed) else "a mixture"
 
 
 def _cells(member: Member, metrics: Sequence[str]) -> list[str]:
