@@ -1,27 +1,64 @@
-"""``nas compare RUN…``: runs of the same objectives side by side."""
+"""``nas compare RUN…``: runs of the same objectives side by side; ``nas compare metrics CONFIG``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas.cli.app import Json, app, print_json, say, say_table
-from nas.cli.opened import opened
+from nas.cli.app import Json, Storage, app, print_json, say, say_table
+from nas.cli.compare_metrics import compare_metrics
+from nas.cli.opened import found, opened
+from nas.errors import must
+
+METRICS, CONFIGS = Path("metrics"), (".yaml", ".yml", ".json")
+"""In place of a run, and what a config's name ends with: runs are folders."""
 
 
 @app.command("compare")
 def compare_command(
-    runs: Annotated[list[Path], typer.Argument(help="folders of runs", metavar="RUN…")],
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="folders of runs; or 'metrics' and a config", metavar="RUN… | metrics CONFIG"),
+    ] = None,
+    storage: Storage = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--run", help="name of one in the storage; repeatable", metavar="NAME")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="write a page with fronts and hypervolumes, too")] = None,
+    pool: Annotated[int, typer.Option(help="metrics: architectures to measure, 10 to 3,000")] = 300,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="metrics: one to study; repeatable; all that need no training")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="metrics: override a value: a.b=c", metavar="A.B=C")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Compare runs: best values, hypervolume in one box, trials, time, failures, reuse, seeds."""
+    """Compare runs: best values, hypervolume in one box, trials, time, failures, reuse, seeds.
+
+    'nas compare metrics CONFIG' measures a pool of a config's space instead, and tells how well each metric
+    that needs no training ranks it by the first objective, beside parameters and multiply-accumulates.
+    """
+    if runs and len(runs) == 2 and runs[0] == METRICS and runs[1].suffix in CONFIGS:
+        compare_metrics(runs[1], pool, metric or (), settings or (), json=json)
+        return
+    _compare_runs(runs or (), storage, names or (), html, json=json)
+
+
+def _compare_runs(
+    runs: Sequence[Path], storage: str | None, names: Sequence[str], html: Path | None, *, json: bool
+) -> None:
     from nas.report.compare import compare, comparison_page, figures, header, remarks
     from nas.run import write_text
 
-    results = [opened(run) for run in runs]
+    places = [found(run, None, None) for run in runs]
+    places += [found(None, storage, name) for name in names]
+    if not places:
+        raise must("RUN", "name at least one run", "none")
+    results = [opened(at) for at in places]
     comparison = compare(results)
     if html is not None:
         write_text(html, comparison_page(results))

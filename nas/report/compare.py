@@ -120,8 +120,8 @@ def check_comparable(results: Sequence[Result]) -> None:
         there = [text for text in theirs if text not in wanted]
         if here or there:
             raise must(
-                f"objectives of {other.folder}",
-                f"be those of {first.folder} ({', '.join(here) or 'nothing more'})",
+                f"objectives of {other.words}",
+                f"be those of {first.words} ({', '.join(here) or 'nothing more'})",
                 ", ".join(there) or "nothing for it",
             )
 
@@ -133,9 +133,9 @@ def common_box(fronts: Sequence[Front]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _names(results: Sequence[Result]) -> list[str]:
-    """The folders' own names, or their paths where two share one."""
+    """The runs' own names, or what a command line names them by where two share one."""
     names = [r.folder.name for r in results]
-    return names if len(set(names)) == len(names) else [str(r.folder) for r in results]
+    return names if len(set(names)) == len(names) else [r.words for r in results]
 
 
 def _row(
@@ -144,7 +144,7 @@ def _row(
     books = ledger(result.history.trials)
     device = books.busy + books.lost
     counts = (
-        books.trials, books.evaluated, books.reused, books.failures, len(front), books.wall, device
+        books.trials, books.evaluated, books.reused, books.failures, len(front), books.evaluating, device
     )  # fmt: skip
     figures: dict[str, float] = dict(zip(COUNTS, counts, strict=True))
     low, high = corners if corners is not None else (0.0, 1.0)

@@ -22,7 +22,6 @@ from nas.report.statistics import best_of, spearman, spearman_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from nas.front import Front, Member
     from nas.parts import Parts
@@ -69,7 +68,7 @@ def findings(result: Result, others: Sequence[Result] = ()) -> list[Finding]:
         chance(result, front, others),
         size(result.parts, front),
         seeds(result),
-        *grain(result.parts, front, result.folder),
+        *grain(result.parts, front, result.words),
         *clocks(result.history.trials, front),
         *guesses(result.parts, front),
     ]
@@ -171,11 +170,11 @@ def _name(result: Result) -> str:
 
 def _random_command(result: Result, trials: int) -> str:
     """What runs the random search; the config is the file that the run was started with."""
-    out = f"{result.folder}-random"
+    out = f"runs/{result.folder.name}-random"
     return (
         f"nas search CONFIG.yaml --seed {result.parts.search.seed} --set strategy=random "
         f"--set {shlex.quote(f'budget={{trials: {trials}}}')} --out {shlex.quote(out)}\n"
-        f"nas report {shlex.quote(str(result.folder))} --against {shlex.quote(out)}"
+        f"nas report {result.words} --against {shlex.quote(out)}"
     )
 
 
@@ -266,12 +265,12 @@ def seeds(result: Result) -> Finding:
             "Each architecture was trained or scored once; the best of many noisy values flatters itself."
         )
     seed = result.parts.search.seed
-    outs = " ".join(shlex.quote(str(result.folder)) if i == 0 else f"RUN-{seed + i}" for i in range(3))
+    outs = " ".join(result.words if i == 0 else f"RUN-{seed + i}" for i in range(3))
     command = f"nas search CONFIG.yaml --seed {seed + 1} --out RUN-{seed + 1}\n…\nnas compare {outs}"
     return Finding("Seeds", sentences, command)
 
 
-def grain(parts: Parts, front: Front, folder: Path) -> list[Finding]:
+def grain(parts: Parts, front: Front, words: str) -> list[Finding]:
     """How fine the validation split can tell models apart."""
     task = parts.task
     metric = next((o.metric for o in goals(front.objectives) if o.metric == "accuracy"), None)
@@ -288,9 +287,7 @@ def grain(parts: Parts, front: Front, folder: Path) -> list[Finding]:
         f"{number(1 / n)}. The best value's standard error is {number(error)}; "
         f"{counted(near, 'architecture')} of {len(front.candidates):,} lie within it of the best.",
     ]
-    return [
-        Finding("Grain of the validation data", sentences, f"nas front {shlex.quote(str(folder))} --test")
-    ]
+    return [Finding("Grain of the validation data", sentences, f"nas front {words} --test")]
 
 
 def clocks(trials: Sequence[Trial], front: Front) -> list[Finding]:

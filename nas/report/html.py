@@ -99,7 +99,7 @@ def _figures(result: Result, front: Front, books: Ledger) -> list[tuple[str, str
         ("trials", f"{books.trials:,}"),
         ("failed", f"{books.failures:,}"),
         ("reused", f"{books.reused:,}"),
-        ("wall time", duration(books.wall)),
+        ("wall time", duration(books.evaluating)),
         ("seed", str(result.parts.search.seed)),
     ]
 

@@ -13,6 +13,7 @@ from nas.objective import minimised
 from nas.proposal import Failure
 from nas.report.curves import candidates
 from nas.report.ledger import Ledger, accounted, ledger
+from nas.report.markup import counted
 from nas.stopping import Gains
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class Tenth:
     def text(self, price: Price | None) -> str:
         """What was gained, for how much, and the advice."""
         cost = "" if price is None else f" for {price.text(self.seconds)}"
-        return f"{self.trials} trials gained {percent(self.gained)} of hypervolume{cost}; {self.advice}"
+        gained = f"{counted(self.trials, 'trial')} gained {percent(self.gained)} of hypervolume"
+        return f"{gained}{cost}; {self.advice}"
 
 
 @final

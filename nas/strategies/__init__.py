@@ -13,5 +13,8 @@ BUILTIN = {
     "nsga3": "nas.strategies.nsga3:nsga3",
     "plus_evolution": "nas.strategies.plus_evolution:plus_evolution",
     "random": "nas.strategies.random_search:RandomSearch",
+    "ranking": "nas.strategies.score_ranking:score_ranking",
+    "robot": "nas.strategies.robot:robot",
+    "robust_ranking": "nas.strategies.robust_ranking:robust_ranking",
     "smbo": "nas.strategies.smbo:Smbo",
 }

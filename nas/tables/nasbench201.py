@@ -9,7 +9,17 @@ import numpy as np
 
 from nas.errors import must
 from nas.tables.draft import Draft
-from nas.tables.sources import checksum, found, fraction, no_part, numbers, read_csv, read_npz
+from nas.tables.sources import (
+    FAILED,
+    TRAINING_FREE,
+    checksum,
+    found,
+    fraction,
+    no_part,
+    numbers,
+    read_csv,
+    read_npz,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +28,9 @@ if TYPE_CHECKING:
 
 CELLS = 15_625
 FETCH = (
-    "nb201.csv.gz with hw_nas_bench_nb201.csv.gz (HW-NAS-Bench, Li et al. 2021) and "
-    "help_nb201_latency_ms.npz (HELP, Lee et al. 2021), converted from NAS-Bench-201 (Dong & Yang 2020); "
+    "nb201.csv.gz with hw_nas_bench_nb201.csv.gz (HW-NAS-Bench, Li et al. 2021), "
+    "help_nb201_latency_ms.npz (HELP, Lee et al. 2021) and zc_cifar10.csv.gz (NAS-Bench-Suite-Zero, "
+    "Krishnakumar et al. 2022), converted from NAS-Bench-201 (Dong & Yang 2020); "
     "the official .pth and NATS-Bench .pickle files hold pickles, which are not read"
 )
 
@@ -31,8 +42,8 @@ _COST = "cifar10_hp12_seconds"
 def load(path: Path, part: str | None = None) -> Draft:
     """Read the table from the data folder, its ``nasbench201`` folder, or the csv file.
 
-    Devices are joined in from the neighbouring folders ``hw_nas_bench`` and ``latency_devices`` where they
-    are there.
+    Devices and training-free metrics are joined in from the neighbouring folders ``hw_nas_bench``,
+    ``latency_devices`` and ``nasbench201_zerocost`` where they are there.
 
     Raises:
         BadInput: a file is missing or damaged.
@@ -55,6 +66,7 @@ def load(path: Path, part: str | None = None) -> Draft:
     _sizes(draft, columns)
     _edge_devices(draft, file.parent.parent / "hw_nas_bench" / "hw_nas_bench_nb201.csv.gz")
     _gpus_and_phones(draft, file.parent.parent / "latency_devices" / "help_nb201_latency_ms.npz")
+    _training_free(draft, file.parent.parent / "nasbench201_zerocost" / "zc_cifar10.csv.gz")
     return draft
 
 
@@ -138,3 +150,21 @@ def _gpus_and_phones(draft: Draft, file: Path) -> None:
             continue
         latency = draft.mask(known, latency, latency <= 0, "not above 0 ms")
         draft.add(f"cifar10_{known}_latency_ms", latency, "ms", "static")
+
+
+def _training_free(draft: Draft, file: Path) -> None:
+    """NAS-Bench-Suite-Zero: training-free metrics of the 9,445 cells without dead operations."""
+    if not file.is_file():
+        draft.notes.append(f"{file.name} is not there: no training-free metrics")
+        return
+    draft.files = {**draft.files, file.name: checksum(file)}
+    columns = read_csv(file, ("index", "synflow", "flops_M"))
+    rows = numbers(columns["index"]).astype(np.int64)
+    for column, metric in TRAINING_FREE.items():
+        name, values = f"cifar10_{metric}", np.full(CELLS, np.nan)
+        given = numbers(columns[column])
+        values[rows] = draft.mask(name, given, given == FAILED, "the failure mark")
+        draft.add(name, values, nature="static", missing="a dead operation in the cell, or a failure")
+    flops = np.full(CELLS, np.nan)
+    flops[rows] = np.round(numbers(columns["flops_M"]) * 1e6)
+    draft.add("cifar10_flops", flops, nature="static", missing="a dead operation in the cell")

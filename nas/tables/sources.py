@@ -115,3 +115,21 @@ def read_npz(path: Path, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
 def fraction(percent: NDArray[np.float64]) -> NDArray[np.float64]:
     """Percentages as fractions, with the decimals that they were published with."""
     return np.round(percent / 100, 12)
+
+
+FAILED = -1e8
+"""What NAS-Bench-Suite-Zero writes for a training-free metric that failed."""
+TRAINING_FREE = {
+    "grad_norm": "grad_norm",
+    "snip": "snip",
+    "grasp": "grasp",
+    "fisher": "fisher",
+    "synflow": "synflow",
+    "jacov": "jacob_cov",
+    "l2_norm": "l2_norm",
+    "nwot": "naswot",
+    "epe_nas": "epe_nas",
+    "plain": "plain",
+    "zen": "zen",
+}
+"""Its columns, and what the metrics are called here."""

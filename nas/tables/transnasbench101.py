@@ -8,7 +8,7 @@ import numpy as np
 
 from nas.errors import must
 from nas.tables.draft import Draft
-from nas.tables.sources import checksum, found, fraction, numbers, part_of, read_csv
+from nas.tables.sources import FAILED, TRAINING_FREE, checksum, found, fraction, numbers, part_of, read_csv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,6 @@ _METRIC = {
     "class_scene": "class_scene_valid_accuracy",
     "jigsaw": "jigsaw_valid_accuracy",
 }
-_FAILED = -1e8
 
 
 def load(path: Path, part: str | None = None) -> Draft:
@@ -74,13 +73,18 @@ def _add_task(draft: Draft, columns: dict[str, list[str]], order: list[str], tas
     def column(name: str, known: str) -> NDArray[np.float64]:
         cells = numbers([columns[known][i] for i in here])
         values = np.full(len(order), np.nan)
-        values[rows] = draft.mask(name, cells, cells == _FAILED, "the failure mark")
+        values[rows] = draft.mask(name, cells, cells == FAILED, "the failure mark")
         return values
 
     score = column(metric, "val_metric")
     draft.add(metric, fraction(score) if metric.endswith("accuracy") else score)
     for name, known in ((f"{task}_params", "params_M"), (f"{task}_flops", "flops_M")):
         draft.add(name, np.round(column(name, known) * 1e6), nature="static")
+    for known in (k for k in TRAINING_FREE if k in columns):
+        name = f"{task}_{TRAINING_FREE[known]}"
+        values = column(name, known)
+        if not np.isnan(values).all():  # some tasks have no such metric
+            draft.add(name, values, nature="static", missing="the metric failed")
 
 
 def _micro(archs: list[str]) -> dict[str, Any]:

@@ -14,6 +14,10 @@ from nas.testing import EVALUATOR_CHECKS
 SETTINGS = {
     "training": {"epochs": 1},
     "training_free": {"batch_size": 16},
+    "latency_transferred": {
+        "table": "synthetic",
+        "measured": [{"row": row, "latency_ms": 1.0 + row / 10} for row in range(0, 24, 3)],
+    },
     "tabular": {"table": "synthetic"},
     "tabular_surrogate": {"table": "synthetic", "predict": ["test_accuracy", "gpu_latency_ms"]},
 }
@@ -22,6 +26,7 @@ SETTINGS = {
 SPACES = {
     "program_optimizer": {"name": "program", "interface": "optimizer"},
     "program_regression": {"name": "program", "width": 4},
+    "latency_transferred": {"name": "table"},
     "tabular": {"name": "table"},
     "tabular_surrogate": {"name": "table"},
 }

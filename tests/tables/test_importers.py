@@ -253,3 +253,19 @@ def test_built_modules_have_the_published_sizes(imported, kind, part, metric):
         with torch.device("meta"):
             module = space.build(space.architecture(table.choices(row)))
         assert sum(p.numel() for p in module.parameters()) == table.values(metric)[row]
+
+
+def test_published_training_free_metrics_are_columns_and_failures_are_missing(imported):
+    cells = imported("nasbench201")
+    synflow, accuracy = cells.values("cifar10_synflow"), cells.values("cifar10_test_accuracy")
+    there = np.isfinite(synflow)
+    assert there.sum() == 9_445
+    order = [np.argsort(np.argsort(v[there])) for v in (synflow, accuracy)]
+    assert np.corrcoef(order)[0, 1] == pytest.approx(0.75, abs=0.05)
+    assert "cifar10_synflow" in TabularEvaluator(create("space", "nasbench201"), cells).cheap
+    sample = imported("transnasbench101", "micro")
+    assert "jigsaw_jacob_cov" in sample.metrics
+    assert "class_scene_epe_nas" not in sample.metrics, "it failed everywhere"
+    for table in (cells, sample):
+        for name in table.metrics:
+            assert not (table.values(name) == -1e8).any()

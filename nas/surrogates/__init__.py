@@ -1,0 +1,1 @@
+"""Models of what was measured, for strategies: scores from metrics, Gaussian processes."""
