@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Hashable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, final
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nas.budget import Budget
+from nas.database import hidden
 from nas.errors import BadInput, must
 from nas.parts import Search
+from nas.yaml12 import parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +41,27 @@ class BudgetConfig(BaseModel):
     device_seconds: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="seconds of busy places"
     )
+    cost: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="money, at price_per_hour for a busy place"
+    )
+
+
+class StopConfig(BaseModel):
+    """Ends a search whose front hardly grows."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    hypervolume_gain: Annotated[float, Field(gt=0)] = Field(description="least relative gain to go on for")
+    over: Annotated[int, Field(gt=0)] = Field(default=100, description="told trials it is looked at over")
+
+
+class EarlierConfig(BaseModel):
+    """An earlier run that is kept in a database."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    storage: str = Field(description="URL of the database, its password as ${VARIABLE}")
+    run: str = Field(description="name of the run in it")
 
 
 class ObjectiveConfig(BaseModel):
@@ -72,6 +92,9 @@ class Config(BaseModel):
     space: Spec = Field(description="what can be chosen; {join: [space, space]} searches several together")
     task: Spec = Field("digits", description="the data")
     target: Spec = Field("host", description="the machine that latency and memory refer to")
+    accept_uncalibrated: bool = Field(
+        default=False, description="allow bounds on times that come from a datasheet alone"
+    )
     objectives: str | list[ObjectiveConfig | str] = Field(
         "max accuracy", description="such as 'max accuracy, min latency_ms < 2, limit params <= 1e6'"
     )
@@ -84,9 +107,20 @@ class Config(BaseModel):
         "functional", description="which answers are shared: functional, a key with settings, or off"
     )
     budget: BudgetConfig = Field(default_factory=lambda: BudgetConfig(trials=64))
+    stop: StopConfig | None = Field(default=None, description="ends a search whose front hardly grows")
+    price_per_hour: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="money for an hour of a device"
+    )
+    currency: str = Field("", description="of price_per_hour")
     batch: Annotated[int, Field(gt=0)] | None = Field(default=None, description="trials told together")
-    warm_start: str | None = Field(default=None, description="folder of an earlier run to begin with")
+    warm_start: str | EarlierConfig | None = Field(
+        default=None, description="folder of an earlier run to begin with, or its storage: and run:"
+    )
     executor: Spec = Field("here", description="where evaluations run")
+    storage: str | None = Field(
+        default=None, description="URL of a database that keeps the run, its password as ${VARIABLE}"
+    )
+    artifacts: str | None = Field(default=None, description="shared folder for weights and exports")
     export: ExportConfig | None = None
 
 
@@ -146,41 +180,74 @@ def search_of(config: Config, folder: Path) -> Search:
         space=config.space,
         objectives=objectives,
         budget=Budget(**config.budget.model_dump(exclude_none=True)),
+        stop=None if config.stop is None else config.stop.model_dump(),
+        price_per_hour=config.price_per_hour,
+        currency=config.currency,
         task=config.task,
         target=config.target,
+        accept_uncalibrated=config.accept_uncalibrated,
         evaluators=config.evaluators,
         strategy=config.strategy,
         memo=config.memo,
         baseline=config.baseline,
         executor=config.executor,
+        storage=config.storage,
+        artifacts=None if config.artifacts is None else Path(config.artifacts),
         batch=config.batch,
         seed=config.seed,
-        warm_start=None if config.warm_start is None else Path(config.warm_start),
+        warm_start=_earlier(config.warm_start),
         formats=() if config.export is None else config.export.formats,
         folder=folder,
     )
 
 
+def _earlier(given: str | EarlierConfig | None) -> Path | dict[str, str] | None:
+    """Where an earlier run is."""
+    if isinstance(given, EarlierConfig):
+        return given.model_dump()
+    return None if given is None else Path(given)
+
+
 def resolved(config: Config, folder: Path) -> dict[str, Any]:
-    """The config as plain values, with the folder that its references start from; `load` reads it again."""
-    return {"folder": str(folder), "config": config.model_dump(exclude_none=True)}
+    """The config as plain values without passwords, and the folder that its references start from."""
+    data = config.model_dump(exclude_none=True)
+    if config.storage is not None:
+        data["storage"] = hidden(config.storage)
+    if isinstance(config.warm_start, EarlierConfig):
+        data["warm_start"]["storage"] = hidden(config.warm_start.storage)
+    return {"folder": str(folder), "config": data}
 
 
 def stored(run: Path) -> tuple[Config, Path]:
-    """The config that a run was started with.
+    """The config that a run was started with, and the folder that its references start from.
 
     Raises:
         BadInput: the folder holds no run.
     """
+    data = _stored(run)
+    return validated(data["config"]), Path(data["folder"])
+
+
+def stored_name(run: Path) -> str | None:
+    """The name that a run has in its storage; None where its folder is all there is.
+
+    Raises:
+        BadInput: the folder holds no run.
+    """
+    name: str | None = _stored(run).get("run")
+    return name
+
+
+def _stored(run: Path) -> dict[str, Any]:
     path = run / "config.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return validated(data["config"]), Path(data["folder"])
+        if {"config", "folder"} - data.keys():
+            raise KeyError("config and folder")
+        return dict(data)
     except FileNotFoundError:
         raise must("run", "be a folder made by 'nas search'", str(run)) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, BadInput):
-            raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise must(str(path), "be as it was written", str(error)) from None
 
 
@@ -231,68 +298,6 @@ def schema() -> dict[str, Any]:
     }
 
 
-# --- YAML 1.2 -----------------------------------------------------------------------------------------
-
-
-class _Yaml12(yaml.SafeLoader):
-    """Scalars of the YAML 1.2 core schema, and no key twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
-        """A mapping whose keys are distinct."""
-        found: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be a plain value", problem_mark=key_node.start_mark
-                )
-            if key in found:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
-                )
-            found.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Yaml12.yaml_implicit_resolvers = {}  # none of YAML 1.1's
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+0123456789.",
-    ),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-):
-    _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-
-
-def _integer(loader: Any, node: Any) -> int:
-    text = loader.construct_scalar(node)
-    return int(text, 0) if text.startswith(("0o", "0x")) else int(text)
-
-
-_Yaml12.add_constructor("tag:yaml.org,2002:int", _integer)
-
-
-def parse_yaml(text: str, name: str = "config") -> Any:
-    """The value of a YAML 1.2 text: ``1e-4`` is a number, ``on`` and ``no`` are texts.
-
-    Raises:
-        BadInput: it is not YAML, or a key stands twice; with line and column.
-    """
-    try:
-        return yaml.load(text, Loader=_Yaml12)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise BadInput(f"{name} must be valid YAML: {problem}{place}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{name} must be valid YAML: {error}") from None
-
-
 # --- errors -------------------------------------------------------------------------------------------
 
 
@@ -319,7 +324,7 @@ def _bad_input(error: ValidationError) -> BadInput:
     asked = [_TYPES[d["type"]] for d in details if _path(d) == where and d["type"] in _TYPES]
     message = detail["msg"][0].lower() + detail["msg"][1:]
     condition = f"must be {' or '.join(asked)}" if asked else message.replace("input should", "must")
-    return BadInput(f"{condition}, got {repr(detail['input'])[:80]}", ".".join(where))
+    return BadInput(f"{condition}, got {hidden(repr(detail['input']))[:80]}", ".".join(where))
 
 
 def _path(detail: Any) -> list[str]:
@@ -328,16 +333,26 @@ def _path(detail: Any) -> list[str]:
 
 
 def _is_alternative(step: str) -> bool:
-    return "[" in step or step in ("str", "int", "float", "dict", "ObjectiveConfig", "constrained-int")
+    return (
+        "[" in step or step.endswith("Config") or step in ("str", "int", "float", "dict", "constrained-int")
+    )
+
+
+PARTS: dict[str, type[BaseModel]] = {
+    "budget": BudgetConfig,
+    "stop": StopConfig,
+    "objectives": ObjectiveConfig,
+    "export": ExportConfig,
+    "warm_start": EarlierConfig,
+}
+"""Keys whose values have keys of their own."""
 
 
 def _unknown_key(where: Sequence[str]) -> str:
     model: Any = Config
     for step in where[:-1]:
         if not step.isdigit():
-            model = {"budget": BudgetConfig, "objectives": ObjectiveConfig, "export": ExportConfig}.get(
-                step, model
-            )
+            model = PARTS.get(step, model)
     known = list(model.model_fields)
     near = get_close_matches(where[-1], known, n=1, cutoff=0.5)
     return f"unknown key {where[-1]!r}; " + (

@@ -155,6 +155,7 @@ class Memoized(Evaluator):
 
     def remember(self, trial: Trial) -> None:
         """Keep the finite values of a measurement under their keys, and count."""
+        self._evaluator.remember(trial)
         a, outcome = trial.proposal.candidate, trial.outcome
         if not isinstance(a, Architecture) or not isinstance(outcome, Measurement):
             return

@@ -21,6 +21,9 @@ Gradient: TypeAlias = Literal["none", "first", "unrolled"]
 FailureKind: TypeAlias = Literal["error", "timeout", "memory", "killed", "diverged"]
 Role: TypeAlias = Literal["search", "baseline", "confirm"]
 
+CHECKSUM = "weights_checksum"
+"""Note that tells whether a file of weights is as it was written."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Measurement:
         weights: file of the trained weights.
         reused: key under which (some of) the values were already known; None for a fresh evaluation.
         borrowed: names of those values.
-        notes: further JSON scalars worth keeping, such as spreads.
+        notes: further JSON scalars worth keeping, such as spreads; `CHECKSUM` is that of the weights' file.
     """
 
     values: Mapping[str, float]

@@ -31,7 +31,7 @@ group ``nas.spaces``, ``nas.tasks``, ``nas.targets``, ``nas.evaluators``, ``nas.
 ``nas.exporters`` add to it."""
 
 _registered: dict[str, dict[str, Factory]] = {kind: {} for kind in KINDS}
-_files: list[Path] = []
+_files: dict[Path, bytes] = {}
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:
@@ -71,9 +71,9 @@ def register_strategy(name: str) -> Callable[[F], F]:
     return register("strategy", name)
 
 
-def known() -> tuple[list[Path], dict[str, dict[str, Factory]]]:
-    """The user files that were loaded, in that order, and all registered factories: what a worker adopts."""
-    return list(_files), {kind: dict(factories) for kind, factories in _registered.items()}
+def known() -> tuple[dict[Path, bytes], dict[str, dict[str, Factory]]]:
+    """What a worker adopts: the user files as they were when loaded, in that order, and the factories."""
+    return dict(_files), {kind: dict(factories) for kind, factories in _registered.items()}
 
 
 def adopt(
@@ -300,14 +300,14 @@ def _file_module(path: Path, place: Path | None = None) -> Any:
     spec = importlib.util.spec_from_file_location(name, place)
     if not place.is_file() or spec is None or spec.loader is None:
         raise FileNotFoundError(str(path))
-    module = importlib.util.module_from_spec(spec)
+    module, text = importlib.util.module_from_spec(spec), place.read_bytes()
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
-    _files.append(path)
+    _files[path] = text
     return module
 
 

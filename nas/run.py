@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 from nas import registry, sources
 from nas.budget import Budget
 from nas.database_store import DatabaseStore
+from nas.earlier import earlier
 from nas.errors import BadInput, StorageError, must
 from nas.files import FolderFiles
 from nas.history import History, MemoryHistory
@@ -180,10 +181,10 @@ class Run:
                 raise must(f"{name} of the run in {self.folder}", f"stay {before!r}", value, remedy)
 
     def _keep_warm_start(self) -> None:
-        """Copy the journal that the strategy began with: the earlier run may go on, this one must repeat."""
-        earlier, copy = self.parts.search.warm_start, self.folder / WARM_START
-        if earlier is not None and not copy.is_file():
-            shutil.copy2(earlier / JOURNAL, copy)
+        """Copy the trials that the strategy began with: the earlier run may go on, this one must repeat."""
+        begun_with, copy = self.parts.search.warm_start, self.folder / WARM_START
+        if begun_with is not None and not copy.is_file():
+            earlier(begun_with).keep(copy)
 
     def _history(self) -> History:
         history = self.store.history(self.parts.space, self.parts.objectives, "owner")
@@ -231,7 +232,7 @@ def search(
     executor: Any = "here",
     batch: int | None = None,
     seed: int = 0,
-    warm_start: str | Path | None = None,
+    warm_start: str | Path | Mapping[str, str] | None = None,
     stop: Any = None,
     price_per_hour: float | None = None,
     currency: str = "",
@@ -269,7 +270,7 @@ def search(
         executor=executor,
         batch=batch,
         seed=seed,
-        warm_start=None if warm_start is None else Path(warm_start),
+        warm_start=Path(warm_start) if isinstance(warm_start, str) else warm_start,
         stop=stop,
         price_per_hour=price_per_hour,
         currency=currency,

@@ -104,6 +104,7 @@ class Study:
         self.ended = "not started"
         self.stopped = self.paused = False
         self._rested = 0.0
+        self._resting: float | None = None
         self.lost: tuple[int, ...] = ()
         self._logs, self._in_flight = logs, in_flight
         self._running = self.executor
@@ -185,6 +186,12 @@ class Study:
     def go_on(self) -> None:
         """End a pause."""
         self.paused = False
+
+    @property
+    def rested(self) -> float:
+        """Seconds that this session was paused so far."""
+        resting = 0.0 if self._resting is None else time.perf_counter() - self._resting
+        return self._rested + resting
 
     def abandon(self, reason: str = "interrupted") -> None:
         """End at once with a `KeyboardInterrupt`, but not while a trial is stored or told.
@@ -481,14 +488,17 @@ class Study:
             self._hear()
             self._running.drop()
         self._save()
-        log.info("paused with %d trials", len(self.history.trials))
-        clock = time.perf_counter()
-        with self._interruptible():
-            while self.paused and not self.stopped:
-                time.sleep(REST)
-        self._rested += time.perf_counter() - clock
+        log.warning("paused after %d trials; nas resume goes on", len(self.history.trials))
+        self._resting = time.perf_counter()
+        try:
+            with self._interruptible():
+                while self.paused and not self.stopped:
+                    time.sleep(REST)
+        finally:
+            self._rested, self._resting = self.rested, None
         again = sorted(self._flying.values(), key=lambda job: job.number)
         if not self.stopped:
+            log.warning("going on")
             self._claims.clear()
             self._submit(again)
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.budget import Budget
-from nas.config import load, override, parse_yaml, resolved, schema, search_of, stored, validated
+from nas.config import load, override, resolved, schema, search_of, stored, validated
 from nas.errors import BadInput
+from nas.yaml12 import parse_yaml
 
 TEXTS = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=("Cs",)), max_size=20)
 """JSON writes other characters as pairs of escapes, which YAML does not join; YAML's keys are short."""

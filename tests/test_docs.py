@@ -132,6 +132,7 @@ PLUGINS = {
     "tasks": "task",
     "evaluators": "evaluator",
     "strategies": "strategy",
+    "targets": "target",
     "exporters": "exporter",
 }
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas import BadInput, Bound, Objective, parse_objectives
-from nas.objective import goals, minimised, violations
+from nas.objective import cautious, goals, minimised, violations
 
 ROWS = [{"acc": 0.9, "ms": 2.0, "params": 50.0}, {"acc": 0.8, "ms": 1.0}, {"acc": float("nan"), "ms": 3.0}]
 
@@ -132,3 +132,33 @@ def test_a_bound_measures_in_the_metrics_unit():
     assert Bound(">=", 2.0).violation(2.5, None) == 0.0
     assert Bound(">=", 2.0).violation(float("nan"), None) == float("inf")
     assert str(Bound("<=", -0.01, 1.0)) == "<= baseline - 0.01"
+
+
+def test_an_absolute_bound_goes_to_the_far_end_of_an_interval():
+    ends = {"latency_ms", "latency_ms_low", "latency_ms_high", "score", "score_low"}
+    given = parse_objectives("max accuracy, min latency_ms <= 5, max score >= 2")
+    assert [str(o) for o in cautious(given, ends)] == [
+        "max accuracy",
+        "min latency_ms",
+        "limit latency_ms_high <= 5",
+        "max score",
+        "limit score_low >= 2",
+    ]
+    assert [str(o) for o in cautious(parse_objectives("max accuracy, latency_ms <= 5"), ends)] == [
+        "max accuracy",
+        "limit latency_ms_high <= 5",
+    ]
+
+
+def test_some_bounds_stay_on_the_metric_itself():
+    ends = {"latency_ms", "latency_ms_high"}
+    median = {"metric": "latency_ms", "goal": "min", "bound": 5, "bound_on": "median"}
+    relative, own = "min latency_ms <= baseline * 0.5", "min latency_ms <= 5, latency_ms_high <= 9"
+    for kept in (parse_objectives(o) for o in ([median], relative, "min latency_ms", own)):
+        assert cautious(kept, ends) == kept
+    plain = parse_objectives("min latency_ms <= 5")
+    assert cautious(plain, {"latency_ms"}) == plain
+    assert parse_objectives([median])[0].to_json()["bound_on"] == "median"
+    assert parse_objectives([parse_objectives([median])[0].to_json()]) == parse_objectives([median])
+    with pytest.raises(BadInput, match=r"latency_ms.bound_on must be interval or median, got 'mean'"):
+        parse_objectives([{**median, "bound_on": "mean"}])

@@ -418,7 +418,7 @@ class Own(nas.Evaluator):
 
 def test_user_files_and_registrations_are_there_in_a_worker(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_registered", {kind: {} for kind in registry.KINDS})
-    monkeypatch.setattr(registry, "_files", [])
+    monkeypatch.setattr(registry, "_files", {})
     (tmp_path / "own.py").write_text(OWN)
     search = Search(
         space=SPACE,
@@ -430,6 +430,9 @@ def test_user_files_and_registrations_are_there_in_a_worker(tmp_path, monkeypatc
         folder=tmp_path,
     )
     study = Parts(search).study()
+    (tmp_path / "own.py").write_text("raise RuntimeError('it was changed since it was loaded')")
+    study.run(Budget(trials=1))
+    (tmp_path / "own.py").unlink()
     study.run(Budget(trials=2))
     assert [dict(t.values) for t in study.history.trials] == [{"loss": 2.0}] * 2
 

@@ -277,7 +277,7 @@ class Own(nas.Evaluator):
 
 def test_user_files_and_registrations_are_there_where_the_file_is_not(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_registered", {kind: {} for kind in registry.KINDS})
-    monkeypatch.setattr(registry, "_files", [])
+    monkeypatch.setattr(registry, "_files", {})
     (tmp_path / "own.py").write_text(OWN)
     search = Search(
         space=SPACE,

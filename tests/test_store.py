@@ -326,7 +326,7 @@ def searching(folder, storage=None, **settings):
     [{}, {"batch": 4}, {"batch": 4, "executor": {"name": "processes", "workers": 2}},
      {"executor": {"name": "processes", "workers": 2}}],
 )  # fmt: skip
-def test_a_paused_search_begins_nothing_goes_on_and_is_stopped(tmp_path, monkeypatch, settings):
+def test_a_paused_search_begins_nothing_goes_on_and_is_stopped(tmp_path, monkeypatch, caplog, settings):
     monkeypatch.setattr("nas.watch.POLL", 0.02)
     clock = time.perf_counter()
     run, thread = searching(tmp_path / "run", **settings)
@@ -339,8 +339,12 @@ def test_a_paused_search_begins_nothing_goes_on_and_is_stopped(tmp_path, monkeyp
         paused = len(run.history.trials)
         time.sleep(0.5)
         assert len(run.history.trials) == paused
+        assert run.study.rested >= 0.5
         other.ask("run")
         until(lambda: len(run.history.trials) >= paused + 3)
+        assert run.study.rested < time.perf_counter() - clock
+        said = [record.getMessage() for record in caplog.records if record.name == "nas.study"]
+        assert said == [f"paused after {paused} trials; nas resume goes on", "going on"]
     finally:
         other.ask("stop")
         thread.join(60)

@@ -19,6 +19,7 @@ from nas.budget import Budget
 from nas.errors import BadInput, RunFailed, StorageError, UnknownMetric
 from nas.evaluator import Evaluator, Known
 from nas.executor import Executor, evaluate_unit, log_file
+from nas.files import FolderFiles
 from nas.front import Front
 from nas.history import MemoryHistory, OptunaHistory
 from nas.memo import Memoized
@@ -170,6 +171,21 @@ def test_clocks_end_the_search(limit):
     assert 0.1 <= getattr(one.spent, limit) < 1
 
 
+def test_a_batch_beyond_the_budget_is_asked_for_whole_and_launched_in_part():
+    straight, one = (study(Listed(ask_loss(sampled(20))), batch=8) for _ in range(2))
+    one.run(Budget(trials=3))
+    assert one.strategy.asked == [8]
+    assert one.strategy.told == []
+    assert [len(call) for call in one.evaluator.calls] == [1, 1, 1]
+    assert (one.spent.trials, one.ended) == (3, "budget reached: trials")
+    one.run(Budget(trials=5))
+    one.run(Budget(trials=12))
+    assert [len(batch) for batch in one.strategy.told] == [8]
+    straight.run(Budget(trials=12))
+    assert proposals(one) == proposals(straight)
+    assert [t.number for t in one.history.trials] == list(range(12))
+
+
 def test_a_larger_budget_goes_on_where_the_smaller_one_ended():
     straight, halved = (study(RandomSearch(SPACE, LOSS), batch=4) for _ in range(2))
     straight.run(Budget(trials=16))
@@ -313,7 +329,7 @@ def test_without_a_batch_each_is_told_as_it_ends_and_replaced():
     assert {p.candidate for p in one.strategy.pending[1]} == known
 
 
-@pytest.mark.parametrize(("batch", "told"), [(None, [3, 3, 3]), (7, [6, 3]), (2, [3, 3, 3])])
+@pytest.mark.parametrize(("batch", "told"), [(None, [3, 3, 3]), (7, [6]), (2, [3, 3, 3])])
 def test_groups_reach_the_evaluator_unsplit_and_are_told_together(batch, told):
     one = study(Listed(ask_loss(sampled(20)), group=3), batch=batch)
     one.run(Budget(trials=8))  # one more than the budget rather than a part of a group
@@ -708,7 +724,7 @@ def fitting(name, seed=0):
 def resumed(name, folder, trials, batch, seed=3):
     """The study of a fresh strategy over whatever the folder holds, run up to so many trials."""
     space, objectives, strategy = fitting(name, seed)
-    history = OptunaHistory(folder / "journal.log", space, objectives, folder=folder)
+    history = OptunaHistory(folder / "journal.log", space, objectives, files=FolderFiles(folder))
     one = Study(
         space,
         objectives,
@@ -733,7 +749,8 @@ def test_every_strategy_resumes_as_if_it_had_never_stopped(name, batch, tmp_path
         (tmp_path / folder).mkdir()
     straight = resumed(name, tmp_path / "straight", 64, batch)
     assert 0 < straight.spent.trials <= 64
-    resumed(name, tmp_path / "halved", 32, batch)
+    begun = resumed(name, tmp_path / "halved", 20, batch)  # within the third batch of 8
+    assert len(begun.history.trials) == begun.spent.trials == min(20, straight.spent.trials)
     assert records(resumed(name, tmp_path / "halved", 64, batch)) == records(straight)
     lines = (tmp_path / "straight" / "journal.log").read_bytes().splitlines(keepends=True)
     head = len(lines) - len(straight.history.trials)
@@ -752,14 +769,15 @@ def test_a_resumed_run_of_another_strategy_is_refused(tmp_path, quick_disk):
 
 def test_a_batch_that_was_cut_is_completed_at_its_own_size():
     history = MemoryHistory()
-    first = study(RandomSearch(SPACE, LOSS), batch=8, history=history)
+    first = study(RandomSearch(SPACE, LOSS), batch=6, history=history)
     first.run(Budget(trials=6))
     (batch,) = history.batches()
     cut = MemoryHistory()
     cut.append(batch[:4])
     one = study(RandomSearch(SPACE, LOSS), batch=8, history=cut)
     one.run(Budget(trials=20))
-    assert [len(b) for b in cut.batches()] == [6, 8, 6]
+    assert [len(b) for b in cut.batches()] == [6, 8]
+    assert len(cut.partial(14)) == 6, "what exceeds the budget is left to whoever goes on"
     assert proposals(one)[:6] == proposals(first)
 
 
@@ -802,7 +820,7 @@ class Walking(Strategy):
 
 
 def walk(folder, trials, batch=4):
-    history = OptunaHistory(folder / "journal.log", SPACE, LOSS, folder=folder)
+    history = OptunaHistory(folder / "journal.log", SPACE, LOSS, files=FolderFiles(folder))
     one = study(Walking(SPACE), history=history, batch=batch)
     one.run(Budget(trials=trials))
     return one

@@ -21,6 +21,7 @@ from toys import plain_space
 from nas.budget import Budget
 from nas.cli.signals import obeyed
 from nas.executors.processes import Processes
+from nas.files import FolderFiles
 from nas.history import MemoryHistory
 from nas.inflight import InFlight, Job
 from nas.proposal import Proposal
@@ -32,7 +33,7 @@ from nas.strategy import Strategy
 
 
 def test_jobs_are_read_as_they_were_written(tmp_path):
-    kept = InFlight(tmp_path / "inflight.json", SPACE)
+    kept = InFlight(FolderFiles(tmp_path), SPACE)
     jobs = [
         Job(3 + i, Proposal(a, ("loss",), fidelity=0.5, continues=1), "search", 3, i, 2, 12.5)
         for i, a in enumerate(sampled(2))
@@ -40,7 +41,7 @@ def test_jobs_are_read_as_they_were_written(tmp_path):
     assert kept.read() == []
     kept.write(jobs)
     kept.write(jobs)
-    assert InFlight(tmp_path / "inflight.json", SPACE).read() == jobs
+    assert InFlight(FolderFiles(tmp_path), SPACE).read() == jobs
     kept.write(jobs[1:])
     assert [job.number for job in kept.read()] == [4]
     kept.write([])
@@ -52,7 +53,7 @@ def test_jobs_are_read_as_they_were_written(tmp_path):
 )
 def test_a_damaged_file_is_named_and_nothing_worse(tmp_path, text, caplog):
     (tmp_path / "inflight.json").write_text(text)
-    assert InFlight(tmp_path / "inflight.json", SPACE).read() == []
+    assert InFlight(FolderFiles(tmp_path), SPACE).read() == []
     assert "is damaged" in caplog.text
 
 
@@ -74,7 +75,7 @@ def interrupted_at(at, history, kept, strategy):
 @pytest.mark.parametrize("at", [0, 5, 17])
 def test_what_was_in_flight_is_evaluated_first_and_under_its_number(tmp_path, at, caplog):
     caplog.set_level(logging.INFO, logger="nas.study")
-    history, kept = MemoryHistory(), InFlight(tmp_path / "inflight.json", SPACE)
+    history, kept = MemoryHistory(), InFlight(FolderFiles(tmp_path), SPACE)
     first = interrupted_at(at, history, kept, evolution(SPACE, LOSS, population=4))
     flying = {job.number: job.proposal for job in kept.read() if job.number in first.lost}
     assert len(flying) == len(first.lost) == 3
@@ -91,7 +92,7 @@ def test_what_was_in_flight_is_evaluated_first_and_under_its_number(tmp_path, at
 
 
 def test_a_group_that_was_cut_is_told_whole(tmp_path):
-    history, kept = MemoryHistory(), InFlight(tmp_path / "inflight.json", SPACE)
+    history, kept = MemoryHistory(), InFlight(FolderFiles(tmp_path), SPACE)
     asked = ask_loss(sampled(12))
     one = study(Listed(asked, group=2), executor=Places(2), history=history, in_flight=kept)
     one._hear = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # both groups are on their way
@@ -105,7 +106,7 @@ def test_a_group_that_was_cut_is_told_whole(tmp_path):
 
 
 def test_what_was_in_flight_waits_for_a_larger_budget(tmp_path):
-    history, kept = MemoryHistory(), InFlight(tmp_path / "inflight.json", SPACE)
+    history, kept = MemoryHistory(), InFlight(FolderFiles(tmp_path), SPACE)
     interrupted_at(5, history, kept, RandomSearch(SPACE, LOSS))
     settings = {"executor": Places(3), "history": history, "in_flight": kept}
     study(RandomSearch(SPACE, LOSS), **settings).run(Budget(trials=5))
@@ -117,13 +118,25 @@ def test_what_was_in_flight_waits_for_a_larger_budget(tmp_path):
     assert again.owed() == []
 
 
-@pytest.mark.parametrize(("batch", "places", "kept"), [(4, 3, False), (None, 1, False), (None, 3, True)])
-def test_where_asking_again_gives_the_same_nothing_is_kept(tmp_path, batch, places, kept):
-    in_flight, written = InFlight(tmp_path / "inflight.json", SPACE), []
-    in_flight.write = lambda jobs: written.append(list(jobs))
+@pytest.mark.parametrize(("batch", "places"), [(4, 3), (4, 1), (None, 1), (None, 3)])
+def test_what_is_in_flight_is_named_wherever_it_runs(tmp_path, batch, places):
+    in_flight, written = InFlight(FolderFiles(tmp_path), SPACE), []
+    in_flight.write = lambda jobs: written.append([job.number for job in jobs])
     one = study(RandomSearch(SPACE, LOSS), in_flight=in_flight, batch=batch, executor=Places(places))
     one.run(Budget(trials=8))
-    assert any(written) == kept
+    assert max(map(len, written)) == max(batch or 1, places)
+    assert set().union(*written) == set(range(8))
+    assert written[-1] == []
+
+
+def test_a_batch_that_was_cut_owes_nothing_since_asking_again_gives_the_same(tmp_path):
+    in_flight = InFlight(FolderFiles(tmp_path), SPACE)
+    settings = {"history": MemoryHistory(), "in_flight": in_flight, "batch": 4}
+    one = study(RandomSearch(SPACE, LOSS), **settings)
+    in_flight.write([Job(0, ask_loss(sampled(1))[0], "search", 0, 0, 4, 1.0)])
+    assert one.owed() == []
+    one.run(Budget(trials=4))
+    assert in_flight.read() == []
 
 
 # --- signals -------------------------------------------------------------------------------------------
@@ -338,17 +351,17 @@ def test_nothing_is_lost_or_repeated_when_a_driver_or_a_worker_is_killed(surviva
 
 
 def test_what_a_kill_could_break_would_be_seen(survival, tmp_path):
-    folder = tmp_path / "run"
-    assert survival.started(folder, None, 12).wait(60) == 0
-    stored = survival.trials(folder)
-    straight = survival.front(folder)
+    one = survival.Place(tmp_path / "one" / "run")
+    assert survival.started(one, None, 12).wait(60) == 0
+    stored = survival.trials(one)
+    straight = survival.front(one)
     key = next(iter(survival.keys(stored[:1])))
     other = {**stored[3], "attempts": 9}
     wrong = next(t["proposal"] for t in stored if t["number"] == 4)
     job = {"number": 5, "proposal": wrong}
 
     def why(before=(), fresh=(), flying=(), code=0, batch=None, straight=straight, size=12):
-        return survival.faults(folder, list(before), set(fresh), list(flying), code, batch, straight, size)
+        return survival.faults(one, list(before), set(fresh), list(flying), code, batch, straight, size)
 
     assert (
         why(stored, {"else"}, [{"number": t["number"], "proposal": t["proposal"]} for t in stored], batch=4)

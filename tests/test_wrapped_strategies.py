@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from torch import nn
 
@@ -95,6 +98,36 @@ def test_a_resumed_warm_start_repeats_though_the_earlier_run_went_on(tmp_path):
     searched(tmp_path / "cut", trials=30, warm_start=tmp_path / "first")
     assert (tmp_path / "cut" / WARM_START).is_file()
     assert proposed(tmp_path / "cut") == proposed(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("named", ["folder", "database"])
+def test_a_run_in_a_database_warms_like_one_in_a_folder_and_is_needed_once(tmp_path, monkeypatch, named):
+    monkeypatch.chdir(tmp_path)
+    searched(tmp_path / "first", trials=30)
+    searched(tmp_path / "kept", trials=30, storage="sqlite:///runs.db")
+    begun = {"folder": Path("kept"), "database": {"storage": "sqlite:///runs.db", "run": "kept"}}[named]
+    (tmp_path / "kept" / "config.json").write_text(
+        json.dumps({"folder": ".", "run": "kept", "config": {"storage": "sqlite:///runs.db"}})
+    )
+    searched(tmp_path / "straight", trials=20, warm_start=tmp_path / "first")
+    searched(tmp_path / "cut", trials=10, warm_start=begun)
+    Path("runs.db").unlink()
+    searched(tmp_path / "cut", trials=20, warm_start=begun)
+    assert proposed(tmp_path / "cut") == proposed(tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    ("begun", "message"),
+    [
+        ({"storage": "sqlite:///runs.db", "run": "nope"}, "warm_start: it must name a run in sqlite:///runs.db"),
+        ({"storage": "sqlite:///runs.db"}, "warm_start: it must be the folder of a run, or have storage and run"),
+    ],
+)
+def test_a_database_that_cannot_warm_is_refused(tmp_path, monkeypatch, begun, message):
+    monkeypatch.chdir(tmp_path)
+    searched(tmp_path / "kept", trials=2, storage="sqlite:///runs.db")
+    with pytest.raises(BadInput, match=message):
+        searched(tmp_path / "run", trials=3, warm_start=begun)
 
 
 @pytest.mark.parametrize("prepared", ["nothing", "another space"])

@@ -12,6 +12,8 @@ for _command in (
     "init",
     "search",
     "resume",
+    "stop",
+    "pause",
     "status",
     "logs",
     "front",
@@ -23,6 +25,7 @@ for _command in (
     "check",
     "schema",
     "data",
+    "profile",
 ):
     importlib.import_module(f"nas.cli.{_command}")
 

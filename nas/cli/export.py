@@ -7,22 +7,25 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import Json, RunFolder, app, print_json, say
-from nas.cli.opened import opened
+from nas.cli.app import Json, RunFolder, RunName, Storage, app, print_json, say
+from nas.cli.opened import found, opened
 
 
 @app.command("export")
 def export_command(
-    run: RunFolder,
+    run: RunFolder = None,
     formats: Annotated[str, typer.Option("--format", help="formats, comma-separated")] = "pt2,json",
     out: Annotated[Path | None, typer.Option(help="folder; RUN/export when not given")] = None,
     trial: Annotated[int | None, typer.Option(help="only the front's model of this trial")] = None,
+    storage: Storage = None,
+    name: RunName = None,
     json: Json = False,
 ) -> None:
     """Write the models of the front with exactly the weights that were scored."""
     from nas.errors import must
 
-    result = opened(run)
+    at = found(run, storage, name)
+    result = opened(at)
     front = result.front()
     members = list(front)
     if not members:
@@ -33,7 +36,7 @@ def export_command(
             raise must("--trial", f"be one of the front's, {', '.join(map(str, numbers))}", trial)
         members = [m for m in members if m.trial == trial]
     names = [name.strip() for name in formats.split(",") if name.strip()]
-    written = result.export(members, out or run / "export", names)
+    written = result.export(members, out or at.out / "export", names)
     if json:
         print_json([str(path) for path in written])
         return

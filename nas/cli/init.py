@@ -48,9 +48,10 @@ def init_command(
     minutes: Annotated[float | None, typer.Option(help="time for the search", min=0.1)] = None,
 ) -> None:
     """Ask for data, model, target, limit and time, and write a commented config that runs."""
-    from nas.config import parse_yaml, search_of, validated
+    from nas.config import search_of, validated
     from nas.errors import must
     from nas.parts import Parts
+    from nas.yaml12 import parse_yaml
 
     if out.exists():
         raise must("the config file", "be new", str(out), "name another one")

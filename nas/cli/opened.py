@@ -117,7 +117,7 @@ def opened(at: Found) -> Result:
     journal = at.folder / JOURNAL
     if at.search.storage is None and not journal.is_file():
         raise must("run", "hold a journal", str(journal))
-    return Result(parts, at.store.history(parts.space, parts.objectives, "reader"), at.folder)
+    return Result(parts, at.store.history(parts.space, parts.objectives, "reader"), at.folder, at.words)
 
 
 def asked(

@@ -19,7 +19,7 @@ from nas.objective import Objective, goals
 from nas.report.markup import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from nas.proposal import Trial
 
@@ -45,17 +45,22 @@ class Progress:
         self._front = Front((), ())
         self._spent = self._before = Spent()
         self._clock = self._shown = 0.0
+        self._rested: Callable[[], float] = float
         self._confirming = 0
         self._live = False
 
     @contextmanager
-    def following(self, objectives: Sequence[Objective], trials: Sequence[Trial]) -> Iterator[None]:
+    def following(
+        self, objectives: Sequence[Objective], trials: Sequence[Trial], rested: Callable[[], float]
+    ) -> Iterator[None]:
         """Show what happens from now on.
 
         Args:
             objectives: whose best values are shown.
             trials: what an earlier session found.
+            rested: gives the seconds that were spent paused from now on.
         """
+        self._rested = rested
         self._objectives, self._trials = tuple(objectives), list(trials)
         searched = [trial for trial in trials if trial.role == "search"]
         for trial in searched:
@@ -124,7 +129,8 @@ class Progress:
         return "" if given is None else f"/{number(given)}"
 
     def _elapsed(self) -> float:
-        return time.perf_counter() - self._clock
+        """Seconds of this session, without its pauses."""
+        return time.perf_counter() - self._clock - self._rested()
 
     def _left(self) -> str:
         """Time until the first limit is reached at this session's rate."""

@@ -8,19 +8,21 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import Json, RunFolder, app, print_json, say
-from nas.cli.opened import opened
+from nas.cli.app import Json, RunFolder, RunName, Storage, app, print_json, say
+from nas.cli.opened import found, opened
 from nas.report.markup import duration
 
 
 @app.command("report")
 def report_command(
-    run: RunFolder,
+    run: RunFolder = None,
     out: Annotated[Path | None, typer.Option(help="file; RUN/report.html when not given")] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(help="folder of a run to hold it against, such as a random search; repeatable"),
     ] = None,
+    storage: Storage = None,
+    name: RunName = None,
     json: Json = False,
 ) -> None:
     """Write an interactive page that needs nothing else, also while the run goes on."""
@@ -29,10 +31,12 @@ def report_command(
     from nas.run import write_text
 
     start = time.perf_counter()
-    result, others = opened(run), [opened(other) for other in against or ()]
+    at = found(run, storage, name)
+    result, others = opened(at), [opened(found(other, None, None)) for other in against or ()]
     check_comparable([result, *others])
     text = report(result, others)
-    path = out or run / "report.html"
+    path = out or at.out / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
     seconds, size = time.perf_counter() - start, path.stat().st_size
     trials = len(result.history.trials)

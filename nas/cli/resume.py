@@ -12,6 +12,8 @@ from nas.cli.opened import RUNS, Found, found, opened
 from nas.cli.search import Settings, run_search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nas.config import Config
     from nas.parts import Search
 
@@ -32,7 +34,7 @@ def resume_command(
     from nas.config import override, resolved, stored, validated
 
     at = found(run, storage, name)
-    if _goes_on(at, as_json=json):
+    if _goes_on(at, [*(settings or []), *(budget or [])], as_json=json):
         return
     place = at.folder if name is None else _place(at, name)
     config, folder = stored(place)
@@ -91,11 +93,20 @@ def _check_larger(at: Found, config: Config) -> None:
         )
 
 
-def _goes_on(at: Found, *, as_json: bool) -> bool:
-    """Whether the run was only paused, and goes on now where it is."""
+def _goes_on(at: Found, changes: Sequence[str], *, as_json: bool) -> bool:
+    """Whether the run was only paused, and goes on now where it is.
+
+    Raises:
+        BadInput: something of it is to change, which its process would not hear of.
+    """
+    from nas.errors import must
+
     owner = at.store.owner()
     if owner is None or at.store.request() != "pause":
         return False
+    if changes:
+        remedy = f"end it with: nas stop {at.words}"
+        raise must("the run", "have ended before its settings change", f"paused as process {owner}", remedy)
     at.store.ask("run")
     if as_json:
         print_json({"run": at.words, "owner": owner, "asked": "run"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,6 +61,24 @@ def search_command(
 
 def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: bool) -> None:
     """Run or continue the search of a folder, and say what it found and where that is."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():  # libraries print, too
+        run, front = _searched(search, place, stored, as_json=as_json)
+    if run.study.ended in ("interrupted", "terminated", "stopped"):
+        say_error(_cut_short(run))
+        raise typer.Exit(1)
+    files = _plots(run, front)
+    if search.formats and front:
+        files += front.export((run.parts.artifacts or place) / "export", search.formats)
+    if as_json:
+        print_json({"run": str(place), "ended": run.study.ended, **front.to_json()})
+    else:
+        _summarise(run, front, files)
+    if not front:
+        raise typer.Exit(1)
+
+
+def _searched(search: Search, place: Path, stored: dict[str, Any], *, as_json: bool) -> tuple[Run, Front]:
+    """The run when its search has ended, and its front."""
     from nas.cli.progress import Progress
     from nas.cli.signals import obeyed
     from nas.errors import RunFailed
@@ -72,7 +92,7 @@ def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: 
                 front = run.search()
             else:
                 _announce(run)
-                with progress.following(run.parts.objectives, run.history.trials):
+                with progress.following(run.parts.objectives, run.history.trials, lambda: run.study.rested):
                     front = run.search()
     except KeyboardInterrupt:
         front = run.write()
@@ -80,18 +100,7 @@ def run_search(search: Search, place: Path, stored: dict[str, Any], *, as_json: 
         raise RunFailed(f"{error}; see: nas logs {place}") from None
     finally:
         run.close()
-    if run.study.ended in ("interrupted", "terminated", "stopped"):
-        say_error(_cut_short(run))
-        raise typer.Exit(1)
-    files = _plots(run, front)
-    if search.formats and front:
-        files += front.export((run.parts.artifacts or place) / "export", search.formats)
-    if as_json:
-        print_json({"run": str(place), "ended": run.study.ended, **front.to_json()})
-    else:
-        _summarise(run, front, files)
-    if not front:
-        raise typer.Exit(1)
+    return run, front
 
 
 def _cut_short(run: Run) -> str:

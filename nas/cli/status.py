@@ -80,10 +80,13 @@ def _state(at: Found, now: Standing, owner: str | None, result: Result) -> str:
     reached = now.spent.reached(result.parts.search.budget)
     if reached is not None:
         return f"ended: budget.{reached} reached"
+    return "ended: stopped by rule" if _by_rule(now, result) else "stopped"
+
+
+def _by_rule(now: Standing, result: Result) -> bool:
+    """Whether the rule says that this is the end."""
     rule = result.parts.stop
-    if rule is not None and now.gain is not None and now.gain < rule.hypervolume_gain:
-        return "ended: stopped by rule"
-    return "stopped"
+    return rule is not None and now.gain is not None and now.gain < rule.hypervolume_gain
 
 
 def _json(result: Result, now: Standing) -> dict[str, Any]:
@@ -149,7 +152,8 @@ def _say_front(result: Result, now: Standing, front: Front) -> None:
 def _say_how_to_go_on(at: Found, result: Result, now: Standing) -> None:
     reached = now.spent.reached(result.parts.search.budget)
     if reached is None:
-        say(f"continue with: nas resume {at.words}")
+        change = " --set stop=null" if _by_rule(now, result) else ""
+        say(f"continue with: nas resume {at.words}{change}")
         return
     more = 2 * getattr(result.parts.search.budget, reached)
     say(f"give it more with: nas resume {at.words} --budget {reached}={more}")

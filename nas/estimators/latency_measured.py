@@ -32,6 +32,10 @@ BLOCK_SECONDS = 0.02
 class LatencyMeasured(Evaluator):
     """Times forward passes on the target and gives ``latency_ms``, the median of a batch's milliseconds.
 
+    ``latency_ms_low`` and ``latency_ms_high`` are the tenth and the ninetieth percentile of the runs. A bound
+    on ``latency_ms`` is a bound on the latter (`nas.objective.cautious`), so that what keeps it once does so
+    when it is measured again.
+
     Runs are timed in blocks until a further block moves the median by less than ``tolerance``, or until
     ``blocks`` blocks or ``seconds`` seconds are spent; at least one run is timed. A measurement's notes hold
     ``p10_ms``, ``p90_ms``, ``spread`` (their distance as a share of the median) and ``runs``. To measure
@@ -50,7 +54,7 @@ class LatencyMeasured(Evaluator):
         BadInput: a setting is out of range, or the target's device is not on this machine.
     """
 
-    metrics = frozenset({"latency_ms"})
+    metrics = frozenset({"latency_ms", "latency_ms_low", "latency_ms_high"})
     measured = metrics
 
     def __init__(
@@ -91,7 +95,9 @@ class LatencyMeasured(Evaluator):
             times_ms = 1e3 * self._timed(module, x)
         p10, median, p90 = (float(q) for q in np.quantile(times_ms, (0.1, 0.5, 0.9)))
         notes = {"p10_ms": p10, "p90_ms": p90, "spread": (p90 - p10) / median, "runs": len(times_ms)}
-        return Measurement({"latency_ms": median}, time.perf_counter() - start, notes=notes)
+        values = {"latency_ms": median, "latency_ms_low": p10, "latency_ms_high": p90}
+        seconds = time.perf_counter() - start
+        return Measurement({m: values[m] for m in proposal.metrics}, seconds, notes=notes)
 
     def _placed(self, module: nn.Module) -> nn.Module:
         moved: Any = module.to(self._target.device, getattr(torch, self._target.dtype))

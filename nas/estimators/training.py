@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
 import time
+import zipfile
+import zlib
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,14 +24,16 @@ from nas.estimators.fit import Fit, check_recipe
 from nas.estimators.machine import checked_device, torch_threads
 from nas.estimators.recipe import Recipe
 from nas.evaluator import Trainer, seeded_module
-from nas.proposal import Measurement, Outcome, Proposal
+from nas.files import checksum
+from nas.proposal import CHECKSUM, Measurement, Outcome, Proposal
 from nas.rng import derive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
 
+    from nas.proposal import Trial
     from nas.space import Space
     from nas.task import Split, Task
 
@@ -50,8 +56,8 @@ class TrainingEvaluator(Trainer):
         device: torch device, ``cpu`` or ``cuda:N``.
         threads: CPU threads, at least 1.
         folder: keeps the scored weights in ``weights/``, and below full fidelity the whole state in
-            ``checkpoints/``, from which a proposal that ``continues`` goes on bit for bit; None keeps nothing
-            and trains such a proposal from the start, to the same result.
+            ``checkpoints/``, from which a proposal that ``continues`` goes on bit for bit, and which goes
+            when that was stored; None keeps nothing and trains it from the start, to the same result.
 
     Raises:
         BadInput: a setting is out of range or does not suit the task.
@@ -100,6 +106,7 @@ class TrainingEvaluator(Trainer):
         self._space, self._task = space, task
         self._device, self._threads = device, threads
         self._folder = None if folder is None else Path(folder)
+        self._checkpoints: dict[int | None, Path] = {}
         self.metrics = frozenset({*task.metrics, "loss", "train_loss"})
         self.functional = self.multi_fidelity = self.metrics
 
@@ -112,6 +119,16 @@ class TrainingEvaluator(Trainer):
                 unknown setting.
         """
         return [self._one(proposal, seed) for proposal in proposals]
+
+    def remember(self, trial: Trial) -> None:
+        """Delete the checkpoint that a stored trial went on from; a search cut before that still has it."""
+        if self._folder is None or trial.failed:
+            return
+        continued = self._checkpoints.pop(trial.proposal.continues, None)
+        if continued is not None and continued not in self._checkpoints.values():
+            continued.unlink(missing_ok=True)
+        if trial.proposal.fidelity < 1.0:
+            self._checkpoints[trial.number] = self._file("checkpoints", trial.proposal)
 
     def load(self, proposal: Proposal, weights: Path) -> nn.Module:
         """The candidate's module in evaluation mode, on the CPU, with the weights of that file.
@@ -137,16 +154,17 @@ class TrainingEvaluator(Trainer):
             raise must("gradient", "be 'none' where candidates are trained from scratch", proposal.gradient)
         start = time.perf_counter()
         with self._settled():
-            weights = None
+            weights: Path | None = None
+            notes: Mapping[str, str] = {}
             if isinstance(proposal.candidate, Fixed):
                 values = self._scored_as_is(proposal, seed)
             else:
-                values, weights = self._trained(proposal, seed)
+                values, weights, notes = self._trained(proposal, seed)
         for metric, value in values.items():
             if not math.isfinite(value):
                 raise Diverged(f"{metric} became {value} in scoring")
         seconds = time.perf_counter() - start
-        return Measurement({m: values[m] for m in proposal.metrics}, seconds, weights=weights)
+        return Measurement({m: values[m] for m in proposal.metrics}, seconds, weights=weights, notes=notes)
 
     def _scored_as_is(self, proposal: Proposal, seed: int) -> Mapping[str, float]:
         model = self._on_device(seeded_module(self._space, proposal, seed))
@@ -155,7 +173,7 @@ class TrainingEvaluator(Trainer):
             values["train_loss"] = self._task.score(model, "train")["loss"]
         return values
 
-    def _trained(self, proposal: Proposal, seed: int) -> tuple[Mapping[str, float], Path | None]:
+    def _trained(self, proposal: Proposal, seed: int) -> _Trained:
         architecture = proposal.candidate
         module = seeded_module(self._space, proposal, seed)
         assert isinstance(architecture, Architecture)
@@ -179,10 +197,10 @@ class TrainingEvaluator(Trainer):
                 _write(self._file("checkpoints", proposal), state)
         values = {**self._task.score(fit.scored, "val"), "train_loss": fit.train_loss}
         if self._folder is None:
-            return values, None
+            return values, None, {}
         weights = self._file("weights", proposal)
-        _write(weights, {name: value.cpu() for name, value in fit.scored.state_dict().items()})
-        return values, weights
+        written = _write(weights, {name: value.cpu() for name, value in fit.scored.state_dict().items()})
+        return values, weights, {CHECKSUM: written}
 
     def _take_up(self, fit: Fit, proposal: Proposal, seed: int) -> None:
         """Go on from the furthest earlier state of the same training, where the proposal continues one."""
@@ -191,7 +209,11 @@ class TrainingEvaluator(Trainer):
         pattern = f"{proposal.candidate.key}-r{proposal.replicate}-f*.pt"
         known = {float(p.stem.rpartition("-f")[2]): p for p in (self._folder / "checkpoints").glob(pattern)}
         for fidelity in sorted((f for f in known if f < proposal.fidelity), reverse=True):
-            state = _read(known[fidelity])
+            try:
+                state = _read(known[fidelity])
+            except StorageError as error:
+                _log.warning("%s; going on from an earlier one", error)
+                continue
             if state["of"] == self._identity(fit, proposal, seed):
                 fit.restore(state)
                 _log.info("goes on from step %d/%d", fit.step, fit.steps)
@@ -220,16 +242,27 @@ class TrainingEvaluator(Trainer):
             yield
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """A file that is either whole or not there."""
+_Trained = tuple[Mapping[str, float], Path | None, Mapping[str, str]]
+"""Values, the file of the weights, and notes about it."""
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> str:
+    """A file that is either whole or not there; gives its checksum, equal for equal contents."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    torch.save(dict(content), partial)
+    partial.write_bytes(buffer.getbuffer())
     partial.replace(path)
+    return checksum(buffer.getbuffer())
 
 
 def _read(path: Path) -> Any:
     try:
+        with zipfile.ZipFile(path) as archive:  # torch leaves the checksums in it alone
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise StorageError(f"weights file {path} cannot be read: {damaged} in it is damaged")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, UnpicklingError, zipfile.BadZipFile, zlib.error) as error:
         raise StorageError(f"weights file {path} cannot be read: {error}") from error

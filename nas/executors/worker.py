@@ -43,9 +43,8 @@ def packed(evaluator: Evaluator, seed: int, logs: Path | None, executor: str) ->
     """
     if not evaluator.pure:
         raise must("executor", "be here for an evaluator that trains weights shared by all", executor)
-    files, registered = registry.known()
+    texts, registered = registry.known()
     try:
-        texts = {path: path.read_bytes() for path in files}
         parts = cloudpickle.dumps((registered, evaluator, seed, logs))
         return bytes(cloudpickle.dumps((sys.path, texts, parts)))
     except Exception as error:  # any part may refuse in its own way

@@ -22,7 +22,6 @@ from nas.report.markup import duration
         ("strategy", "strategies"),
         ("evaluator", "evaluators"),
         ("task", "tasks"),
-        ("target", "targets"),
         ("exporter", "exporters"),
     ],
 )

@@ -13,7 +13,8 @@ def test_status_says_how_far_a_run_is(quick):
     assert answer.code == 0
     lines = answer.out.splitlines()
     assert lines[0] == "ended: budget.trials reached"
-    assert lines[1].split() == ["trials", "6", "of", "6"]
+    assert lines[1].split() == ["trials", "6", "of", "6", "(100", "%)"]
+    assert lines[-1] == "give it more with: nas resume run --budget trials=12"
     assert not any("continue with" in line for line in lines)
     found = json.loads(quick("status", "run", "--json").out)
     assert found["spent"]["trials"] == found["budget"]["trials"] == 6
@@ -61,10 +62,10 @@ def test_wide_tables_are_not_cut_where_there_is_no_terminal(trained):
 
 
 def test_the_test_split_is_scored_by_the_kept_weights(trained):
-    from nas.cli.opened import opened
+    from nas.cli.opened import found, opened
 
     shown = json.loads(trained("front", "run", "--test", "--json").out)["members"]
-    result = opened(trained.folder / "run")
+    result = opened(found(trained.folder / "run", None, None))
     task = result.parts.task
     for member, row in zip(result.front(), shown, strict=True):
         module = result.parts.space.build(member.architecture)

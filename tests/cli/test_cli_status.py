@@ -152,7 +152,9 @@ def test_status_names_the_rule_that_ended_a_search(nas):
     ended = json.loads((nas.folder / "run" / "front.json").read_text())
     assert ended["ended"].startswith("stopped by rule: gained ")
     assert ended["spent"]["trials"] < 500
-    assert nas("status", "run").out.startswith("ended: stopped by rule\n")
+    said = nas("status", "run").out
+    assert said.startswith("ended: stopped by rule\n")
+    assert said.endswith("continue with: nas resume run --set stop=null\n")  # else it would end at once
     assert nas("resume", "run").code == 0
     again = json.loads((nas.folder / "run" / "front.json").read_text())
     assert again["spent"]["trials"] == ended["spent"]["trials"]

@@ -63,7 +63,13 @@ def test_a_run_is_read_and_continued_by_its_name_alone(nas, url, name):
         assert nas(command, *there).code == 0
     assert "trials          6 of 6" in nas("status", *there).out
     assert "trial 3" in nas("logs", *there, 3).out
-    assert nas("compare", *there).code == 0
+    compared = nas("compare", *there, *there[2:])
+    assert compared.code == 0
+    assert f"--storage {url} --run {name}" in compared.out.replace("'", "")
+    assert nas("report", *there, "--out", "report.html").code == 0
+    page = Path("report.html").read_text().partition("<script")[0]
+    assert "nas report --storage" in page
+    assert "/nas-" not in page  # where readers keep their copies
     assert not Path("runs").exists()  # readers leave nothing
     more = nas("resume", *there, "--set", "budget.trials=9")
     assert more.code == 0, more.err
@@ -131,6 +137,10 @@ def test_a_search_is_paused_resumed_and_stopped_from_another_terminal(nas, reque
         assert refused.code == 1
         assert f"in use by process {owner}" in refused.err
         assert f"asked process {owner} to pause" in nas("pause", *there).out
+        assert "paused as process" in nas("status", *there).out
+        changed = nas("resume", *there, "--budget", "trials=20")
+        assert changed.code == 2
+        assert "must have ended before its settings change" in changed.err
         assert "paused as process" in nas("status", *there).out
         assert f"process {owner} goes on with it" in nas("resume", *there).out
         assert "running as process" in nas("status", *there).out

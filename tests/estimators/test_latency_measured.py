@@ -87,7 +87,13 @@ def test_time_is_limited():
 
 def test_what_it_declares():
     evaluator = LatencyMeasured(SPACE, TASK, host())
-    assert evaluator.metrics == evaluator.measured == {"latency_ms"}
+    ends = {"latency_ms_low", "latency_ms_high"}
+    assert evaluator.metrics == evaluator.measured == {"latency_ms", *ends}
+    (outcome,) = evaluator.evaluate(
+        [Proposal(SPACE.architecture({"ms": 1}), ("latency_ms", *sorted(ends)))], seed=0
+    )
+    low, middle, high = (outcome.values[f"latency_ms{end}"] for end in ("_low", "", "_high"))
+    assert low <= middle <= high
     assert not evaluator.functional
     assert not evaluator.cheap
     with pytest.raises(UnknownMetric, match="did you mean 'latency_ms'"):

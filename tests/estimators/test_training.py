@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import nas
 from nas.architecture import Fixed
+from nas.budget import Budget
 from nas.errors import BadInput, Diverged, StorageError, UnknownMetric
 from nas.estimators.fit import Fit
 from nas.estimators.recipe import Recipe
 from nas.estimators.training import TrainingEvaluator
-from nas.proposal import Proposal
+from nas.evaluator import Combined
+from nas.memo import Memoized
+from nas.parts import Search
+from nas.proposal import Failure, Measurement, Proposal, Trial
+from nas.run import Run
 from nas.tasks.digits import Digits
 
 ALL = ("accuracy", "loss", "train_loss")
@@ -208,6 +214,50 @@ def test_continuing_does_only_the_remaining_steps(tmp_path, caplog):
         trained.evaluate([proposal(continues=0)], seed=9)
         evaluator(folder=tmp_path, lr=0.05).evaluate([proposal(continues=0)], seed=0)
     assert "goes on" not in caplog.text
+
+
+def test_a_checkpoint_goes_when_what_went_on_from_it_is_stored(tmp_path):
+    trained = Memoized(Combined([evaluator(folder=tmp_path)]), SPACE)
+    climb = [proposal(fidelity=0.3), proposal(fidelity=0.6, continues=0), proposal(continues=1)]
+    twin = proposal(width=8, fidelity=0.3)
+    left = []
+    for number, p in enumerate([*climb[:1], twin, *climb[1:]]):
+        p = replace(p, continues={None: None, 0: 0, 1: 2}[p.continues])
+        (outcome,) = trained.worker.evaluate([p], seed=0)
+        before = kept(tmp_path)
+        if number == 2:
+            trained.remember(Trial(9, p, Failure("killed", "as planned")))
+            assert kept(tmp_path) == before, "what failed is not stored as done"
+        trained.remember(Trial(number, p, outcome))
+        left.append((len(before), len(kept(tmp_path))))
+    assert left == [(1, 1), (2, 2), (3, 2), (2, 1)]
+    assert kept(tmp_path) == [f"{twin.candidate.key}-r0-f0.3.pt"]
+    again = evaluator(folder=tmp_path)  # told everything anew, as after a kill
+    for number, p in enumerate([twin, replace(twin, fidelity=1.0, continues=0)]):
+        again.remember(Trial(number, p, Measurement({"loss": 1.0})))
+    assert kept(tmp_path) == []
+
+
+def test_a_halving_search_keeps_only_what_may_still_be_continued(tmp_path):
+    halving = {"name": "halving", "strategy": "grid", "min_fidelity": 1 / 4, "eta": 2}
+    settings = {"evaluators": [{"name": "training", "epochs": 2}], "strategy": halving, "memo": "off"}
+    run = Run(Search(SPACE, budget=Budget(trials=14), task=TASK, **settings), tmp_path)
+    assert run.search()
+    run.close()
+    trials = run.history.trials
+    continued = {t.proposal.continues for t in trials} - {None}
+    low = [t for t in trials if t.proposal.fidelity < 1]
+    names = {t.number: t.outcome.weights.name for t in low}
+    may_go_on = {names[t.number] for t in low if t.number not in continued}
+    assert {names[number] for number in continued} - may_go_on, "something went on and is not needed"
+    assert set(kept(tmp_path)) <= may_go_on
+    there = {path.name for path in (tmp_path / "weights").iterdir()}
+    assert there <= may_go_on | {m.weights.name for m in run.result.front()}
+
+
+def kept(folder):
+    """Names of the checkpoints in a folder."""
+    return sorted(p.name for p in (folder / "checkpoints").iterdir())
 
 
 def test_without_a_folder_continuing_trains_from_the_start():
