@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, final
 
@@ -83,6 +84,11 @@ class FusionProfile:
     apart: tuple[str, ...]
     everything: bool
 
+    @property
+    def plain(self) -> bool:
+        """Whether each operation is a kernel."""
+        return self.everything and not (self.rules or self.merged or self.apart)
+
     @classmethod
     def load(cls, name: str) -> Self:
         """The profile of a backend.
@@ -120,6 +126,8 @@ def backends() -> tuple[str, ...]:
 
 def fused(trace: Trace, profile: FusionProfile) -> tuple[Kernel, ...]:
     """The kernels that a backend runs for a trace, in the order of their first operations."""
+    if profile.plain:
+        return tuple(Kernel(call.op, (), call.op.bytes) for call in trace.calls)
     calls, outputs = _merged(trace, profile.merged)
     if not profile.everything:
         calls = _needed(calls, outputs)
@@ -178,6 +186,8 @@ def _ready(i: int, group: Sequence[int], calls: Sequence[Call | None]) -> bool:
 
 def _kernel(group: Sequence[int], calls: Sequence[Call | None], readers: Sequence[Sequence[int]]) -> Kernel:
     ops = [call.op for i in group if (call := calls[i]) is not None]
+    if len(ops) == 1:
+        return Kernel(ops[0], (), ops[0].bytes)
     moved = sum(op.bytes for op in ops)
     for i, op in zip(group, ops, strict=True):
         inside = [j for j in readers[i] if j in group]
@@ -248,7 +258,7 @@ def _of_attention(op: Op) -> tuple[Op, Op, Op]:
     return first, soft, last
 
 
-def _merged(trace: Trace, patterns: Sequence[str]) -> tuple[list[Call | None], tuple[int, ...]]:
+def _merged(trace: Trace, patterns: tuple[str, ...]) -> tuple[list[Call | None], tuple[int, ...]]:
     """The calls, None where one repeats another, whose readers then read that; and the outputs."""
     kept: list[Call | None] = []
     place: dict[int, int] = {-1: -1}
@@ -283,10 +293,15 @@ def _readers(calls: Sequence[Call | None], outputs: Iterable[int]) -> list[list[
     return readers
 
 
-def _fits_at(calls: Sequence[Call | None], i: int, patterns: Sequence[str]) -> bool:
+def _fits_at(calls: Sequence[Call | None], i: int, patterns: tuple[str, ...]) -> bool:
     call = calls[i] if i < len(calls) else None
     return call is not None and _fits(call.op, patterns)
 
 
-def _fits(op: Op, patterns: Sequence[str]) -> bool:
-    return op.family in patterns or f"{op.family}:{op.name}" in patterns
+def _fits(op: Op, patterns: tuple[str, ...]) -> bool:
+    return _named(op.family, op.name, patterns)
+
+
+@cache
+def _named(family: str, name: str, patterns: tuple[str, ...]) -> bool:
+    return family in patterns or f"{family}:{name}" in patterns
