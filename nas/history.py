@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 from nas.architecture import Architecture
 from nas.database import Database
 from nas.decision import Categorical, Integer, Real
-from nas.errors import BadInput, StorageError, must
+from nas.errors import StorageError, must
 from nas.journal import Journal
 from nas.objective import goals
 from nas.proposal import Failure, Trial
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Version of the stored record; a store of another version is refused."""
+STUDY = "nas"
+"""Name of the Optuna study in a journal, which holds one."""
 
 
 class History(ABC):
@@ -134,7 +136,7 @@ class OptunaHistory(History):
         space: Space,
         objectives: Sequence[Objective],
         *,
-        name: str = "nas",
+        name: str = STUDY,
         files: Files | None = None,
         writer: str = "owner",
     ) -> None:
@@ -353,36 +355,6 @@ class OptunaHistory(History):
         """Let go of a database."""
         if self._database is not None:
             self._database.close()
-
-
-def earlier_trials(journal: Path, space: Space) -> tuple[list[Trial], int]:
-    """The trials of a finished or running search, to begin another one with.
-
-    Args:
-        journal: of that search; it is only read.
-        space: of the new search; the other's may differ.
-
-    Returns:
-        The trials whose architectures belong to the space, and the number of the others.
-
-    Raises:
-        StorageError: the journal cannot be read.
-    """
-    import optuna
-
-    try:
-        study = optuna.load_study(study_name="nas", storage=Journal(journal).storage)
-        stored = [frozen.user_attrs.get("record") for frozen in study.get_trials(deepcopy=False)]
-    except Exception as error:  # whatever Optuna raises for a file that is no journal
-        raise StorageError(f"the journal {journal} cannot be read: {error}") from error
-    trials, foreign = [], 0
-    for record in stored:
-        try:
-            if record is not None:
-                trials.append(trial_from_json(record, space))
-        except BadInput:
-            foreign += 1
-    return trials, foreign
 
 
 def _distribution(leaf: Decision) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys import ToySpace, plain_space, small_space
+from toys import OF_A_POOL, ToySpace, plain_space, small_space
 
 from nas import Categorical, Fixed, parse_objectives, registry
 from nas.budget import Budget
@@ -715,7 +715,7 @@ def fitting(name, seed=0):
     ):
         objectives = parse_objectives(goal)
         offers = {"space": space, "objectives": objectives, "known": Known(RecordedClock(space), seed)}
-        strategy = registry.create("strategy", name, offers)
+        strategy = registry.create("strategy", {"name": name, **OF_A_POOL.get(name, {})}, offers)
         if check_pair(strategy, name, space, space.sample(stream(0)), objectives) is None:
             return space, objectives, strategy
     raise AssertionError(f"{name} fits no space of this test")

@@ -250,7 +250,7 @@ def test_nothing_is_measured_for_another_machine(monkeypatch):
     with pytest.raises(BadInput, match="must be a L4 to measure l4, got 'NVIDIA L40S'"):
         measured(registry.create("target", "l4"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA L4")
-    assert measured(registry.create("target", "l4")).metrics == {"latency_ms"}
+    assert "latency_ms" in measured(registry.create("target", "l4")).metrics
 
 
 def test_the_list_shows_figures_and_marks_those_that_are_unsure(capsys, monkeypatch):

@@ -119,8 +119,14 @@ def test_a_run_in_a_database_warms_like_one_in_a_folder_and_is_needed_once(tmp_p
 @pytest.mark.parametrize(
     ("begun", "message"),
     [
-        ({"storage": "sqlite:///runs.db", "run": "nope"}, "warm_start: it must name a run in sqlite:///runs.db"),
-        ({"storage": "sqlite:///runs.db"}, "warm_start: it must be the folder of a run, or have storage and run"),
+        (
+            {"storage": "sqlite:///runs.db", "run": "nope"},
+            "warm_start: it must name a run in sqlite:///runs.db",
+        ),
+        (
+            {"storage": "sqlite:///runs.db"},
+            "warm_start: it must be the folder of a run, or have storage and run",
+        ),
     ],
 )
 def test_a_database_that_cannot_warm_is_refused(tmp_path, monkeypatch, begun, message):

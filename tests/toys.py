@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 
+OF_A_POOL = {name: {"metrics": ["near", "cost"]} for name in ("ranking", "robot", "robust_ranking")}
+"""Strategies that ask for metrics of a pool, with metrics of the known problems."""
+
+
 def trial(number, candidate, role="search", metrics=None, **values):
     """A trial that measured these values."""
     asked = tuple(values) if metrics is None else metrics

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nas.parts import Search
     from nas.result import Result
     from nas.store import Request, Store
@@ -29,6 +31,7 @@ class Found:
         store: that keeps it.
         search: as it was asked for, with the run's own copies of the user's sources.
         words: by which a command line names the run.
+        discard: takes away the copy.
     """
 
     folder: Path
@@ -36,6 +39,12 @@ class Found:
     store: Store
     search: Search
     words: str
+    discard: Callable[[], object] = lambda: None
+
+    def close(self) -> None:
+        """Let go of the store and the copy, for who looks again and again."""
+        self.store.release()
+        self.discard()
 
 
 def found(run: Path | None, storage: str | None, name: str | None) -> Found:
@@ -71,13 +80,13 @@ def _in_storage(storage: str, name: str) -> Found:
     if not store.exists:
         raise must("--run", f"name a run in {hidden(storage)}", name)
     scratch = tempfile.mkdtemp(prefix="nas-")
-    weakref.finalize(store, _removed, scratch)
+    discard = weakref.finalize(store, _removed, scratch)
     folder = Path(scratch) / name.replace("/", "_")
     store.mirror(folder)
     search = _search(folder, storage)
     out = RUNS / name if search.artifacts is None else search.artifacts / name
     words = f"--storage {shlex.quote(hidden(storage))} --run {shlex.quote(name)}"
-    return Found(folder, out, store, search, words)
+    return Found(folder, out, store, search, words, discard)
 
 
 def _search(folder: Path, storage: str | None) -> Search:

@@ -40,6 +40,7 @@ def status_command(
         if watch is not None and console.is_terminal:
             console.clear()
         _show(at, opened(at), owner, as_json=json)
+        at.close()
         if watch is None or owner is None:
             return
         time.sleep(watch)

@@ -15,6 +15,9 @@ import optuna
 import pytest
 from commands import OWN, QUICK, TRAINED
 
+from nas.budget import Budget
+from nas.cli.progress import Progress
+
 
 def test_a_search_says_what_it_found_and_where_it_is(nas):
     answer = nas("search", "quick.yaml")
@@ -46,6 +49,29 @@ def test_json_is_all_that_is_on_standard_output(nas):
     assert found["members"] == json.loads((nas.folder / "run" / "front.json").read_text())["members"]
     again = json.loads(nas("resume", "run", "--json").out)
     assert again["members"] == found["members"]
+
+
+def test_json_stays_whole_beside_what_others_print_on_standard_output(nas):
+    noisy = "print('the file is read')\n\ndef noisy(architecture):\n    return 0.5\n"
+    nas.write("noisy.py", noisy)
+    answer = nas(
+        "search",
+        "quick.yaml",
+        "--out",
+        "run",
+        "--json",
+        "--set",
+        "evaluators=[{factory: './noisy.py:noisy'}]",
+    )
+    assert json.loads(answer.out)["run"] == "run"
+    assert "the file is read" in answer.err
+
+
+def test_pauses_do_not_count_as_time_of_a_session():
+    progress, began = Progress(Budget(trials=4)), time.perf_counter()
+    with progress.following((), (), lambda: time.perf_counter() - began):  # it was paused all the time
+        time.sleep(0.05)
+        assert progress._elapsed() <= 0
 
 
 def test_settings_and_seed_override_the_config(nas):

@@ -79,7 +79,7 @@ def test_what_was_gained_is_hypervolume_of_the_whole_run():
     assert last.before == pytest.approx((10.4 - 8) / 4.4)  # the box ends a tenth of its span beyond 10
     assert last.now == pytest.approx(1.0)
     assert last.gained == pytest.approx(2.0 / 2.4)
-    assert last.text(Price(360.0, "EUR")).startswith("1 trials gained 83 % of hypervolume for 1.00 EUR; ")
+    assert last.text(Price(360.0, "EUR")).startswith("1 trial gained 83 % of hypervolume for 1.00 EUR; ")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from html import unescape
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -68,7 +70,7 @@ def test_a_run_is_read_and_continued_by_its_name_alone(nas, url, name):
     assert f"--storage {url} --run {name}" in compared.out.replace("'", "")
     assert nas("report", *there, "--out", "report.html").code == 0
     page = Path("report.html").read_text().partition("<script")[0]
-    assert "nas report --storage" in page
+    assert f"nas compare --storage {url} --run {name}" in unescape(page).replace("'", "")
     assert "/nas-" not in page  # where readers keep their copies
     assert not Path("runs").exists()  # readers leave nothing
     more = nas("resume", *there, "--set", "budget.trials=9")
@@ -79,6 +81,22 @@ def test_a_run_is_read_and_continued_by_its_name_alone(nas, url, name):
     assert nas("report", *there).code == 0
     assert Path(f"runs/{name}/report.html").is_file()
     nas.write("own.py", OWN)  # which this process has loaded, and may have to send to workers of other tests
+
+
+def test_looking_again_and_again_keeps_nothing_open(nas, name, monkeypatch):
+    Path("copies").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", "copies")
+    url = f"sqlite:///{nas.folder}/runs.db"
+    assert nas("search", "quick.yaml", "--storage", url, "--out", f"runs/{name}").code == 0
+
+    def kept():
+        files = [str(file.resolve()) for file in Path("/proc/self/fd").iterdir()]
+        return files.count(f"{nas.folder.resolve()}/runs.db"), len(list(Path("copies").iterdir()))
+
+    before = kept()
+    for _ in range(3):
+        assert nas("status", "--storage", url, "--run", name).code == 0
+    assert kept() == before
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from toys import OF_A_POOL
 
 from nas.registry import create, names
 from nas.testing import SEARCHING_CHECKS, STRATEGY_CHECKS, check_strategy
 
 LEARNS_NOTHING = ("distinct", "grid", "halving", "hyperband", "random")
 """Strategies that do not use what they are told, and so cannot beat random search where every evaluation
-costs the same; by default the wrappers among them wrap random search."""
-OF_A_POOL = {name: {"metrics": ["near", "cost"]} for name in ("ranking", "robot", "robust_ranking")}
-"""Strategies that ask for metrics of a pool, with such metrics: half of what they ask for are no objectives,
-so they are compared with random search where the metrics cost nothing (tests/strategies/test_robot.py)."""
+costs the same; by default the wrappers among them wrap random search. Of what strategies of a pool ask for,
+half are no objectives: they are compared where metrics cost nothing (tests/strategies/test_robot.py)."""
 
 
 def _factory(name):

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toys import Shifted, conditional_space
+from toys import OF_A_POOL, Shifted, conditional_space
 
 from nas import parse_objectives
 from nas.registry import create
@@ -25,8 +25,10 @@ SEEDS = (0, 1, 2)
 def _keys(name, seed):
     """A population of 8 lets children appear among the first 20."""
     space = conditional_space()
-    objectives = parse_objectives("min loss" if name == "aging_evolution" else "min near, min cost")
-    settings = {"population": 8} if name in ("aging_evolution", "evolution", "nsga2", "nsga3") else {}
+    one = name == "aging_evolution" or name in OF_A_POOL
+    objectives = parse_objectives("min loss" if one else "min near, min cost")
+    breeds = name in ("aging_evolution", "evolution", "nsga2", "nsga3")
+    settings = {"population": 8} if breeds else OF_A_POOL.get(name, {})
     strategy = create("strategy", {"name": name, **settings}, {"space": space, "objectives": objectives})
     trials = drive(strategy, Shifted(space, seed).evaluate, 20, seed=seed)
     return [trial.proposal.candidate.key for trial in trials[:20]]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from report_runs import search
 
 from nas.errors import BadInput
 from nas.front import hypervolume
+from nas.history import MemoryHistory
 from nas.objective import minimised
 from nas.report.compare import compare
+from nas.result import Result
 
 
 def test_hypervolumes_refer_to_one_box(runs):
@@ -37,6 +41,15 @@ def test_runs_of_one_setting_are_a_group_with_a_spread(runs):
 def test_one_run_alone_has_its_own_hypervolume(runs):
     (row,) = compare(runs[:1]).rows
     assert row.figures["hypervolume"] == pytest.approx(runs[0].front().hypervolume())
+
+
+def test_the_hour_between_two_sessions_is_no_wall_time_of_the_search(runs):
+    first, history = runs[0], MemoryHistory()
+    half = len(first.history.trials) // 2
+    later = [replace(t, started=t.started + 3600, ended=t.ended + 3600) for t in first.history.trials[half:]]
+    history.append([*first.history.trials[:half], *later])
+    (row,) = compare([Result(first.parts, history, first.folder)]).rows
+    assert 0 < row.figures["wall_seconds"] < 3600
 
 
 def test_other_objectives_are_refused_by_name(runs, tmp_path):
