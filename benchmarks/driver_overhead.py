@@ -36,6 +36,7 @@ from record import record
 from nas import parse_objectives
 from nas.budget import Budget
 from nas.evaluator import Evaluator
+from nas.files import FolderFiles
 from nas.history import MemoryHistory, OptunaHistory
 from nas.memo import Memoized
 from nas.proposal import Measurement, Trial
@@ -150,7 +151,7 @@ def evolution(objectives: Sequence[Objective]) -> Strategy:
 
 
 def opened(folder: Path) -> OptunaHistory:
-    return OptunaHistory(folder / "journal.log", SPACE, BOTH, folder=folder)
+    return OptunaHistory(folder / "journal.log", SPACE, BOTH, files=FolderFiles(folder))
 
 
 # --- (a) and (b) ---------------------------------------------------------------------------------------

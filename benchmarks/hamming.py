@@ -5,8 +5,8 @@
 Codes of 64 and 128 samples by 100,000, 446,464 (all ReLUs of a cell of NAS-Bench-201 with five convolutions)
 and a million units, five seeds each. Every figure is that of a fresh process with one thread: the median of
 five calls in seconds, and by how much calling raised the peak of resident memory beyond the codes themselves.
-``gemm`` is the reference, two products of float32 0/1 matrices; both give the same integers. Three minutes on 2
-cores.
+``gemm`` is the reference, two products of float32 0/1 matrices; both give the same integers. Three minutes
+on 2 cores.
 """
 
 from __future__ import annotations

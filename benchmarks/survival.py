@@ -40,10 +40,10 @@ from record import record
 
 from nas import Categorical, Space, parse_objectives
 from nas.database_store import DatabaseStore
+from nas.earlier import copied
 from nas.front import Front
-from nas.history import earlier_trials
-from nas.journal import truncate_torn_tail
 from nas.inflight import LEDGER
+from nas.journal import truncate_torn_tail
 from nas.record import trial_to_json
 from nas.rng import stream
 from nas.testing.problems import Shifted
@@ -249,7 +249,7 @@ def _trials(one: Place) -> list[Trial]:
     copy = one.folder / "copy.log"
     shutil.copyfile(one.folder / "journal.log", copy)
     truncate_torn_tail(copy)
-    return earlier_trials(copy, SPACE)[0]
+    return copied(copy).trials(SPACE)[0]
 
 
 def trials(one: Place) -> list[dict[str, Any]]:

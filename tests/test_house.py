@@ -14,11 +14,13 @@ import nas
 
 ROOT = Path(nas.__file__).parent
 CHAIN = """
-errors rng yaml12 columnar operators → decision → architecture → space supernet task target targets objective
-→ proposal encoding variation program table tables record files journal snapshot database → evaluator strategy history front feasibility
+errors rng yaml12 columnar operators → decision → architecture
+→ space supernet task target targets objective
+→ proposal encoding variation program table tables record files journal snapshot database
+→ evaluator strategy history front feasibility
 → keys memo kernels surrogates feasible attainable → spaces | tasks | estimators | strategies | export
-→ registry sources executor executors budget stopping inflight store database_store earlier watch study testing pairs profiling → parts → result → run
-→ experiment report config → cli
+→ registry sources executor executors budget stopping inflight store database_store earlier watch study
+testing pairs profiling → parts → result → run → experiment report config → cli
 """
 STEPS = [step.replace("|", " ").split() for step in CHAIN.split("→")]
 PLACE = {room: i for i, step in enumerate(STEPS) for room in step}

@@ -41,8 +41,11 @@ class Timing:
 
     def less(self, floor_ms: float, calls: int) -> Timing:
         """Of one of ``calls`` equal parts, what is spent around them taken off; at least `LEAST_MS`."""
-        values = (max(LEAST_MS, (ms - floor_ms) / calls) for ms in (self.median_ms, self.p10_ms, self.p90_ms))
-        return Timing(*values, self.runs)
+
+        def part(ms: float) -> float:
+            return max(LEAST_MS, (ms - floor_ms) / calls)
+
+        return Timing(part(self.median_ms), part(self.p10_ms), part(self.p90_ms), self.runs)
 
 
 @final

@@ -41,7 +41,8 @@ def _offers(name):
     task = create("task", {"name": "digits", "limit": 128})
     perceptrons = {"name": "mlp", "layers": 2, "widths": [4, 8]}
     space = create("space", SPACES.get(name, perceptrons), {"task": task})
-    return {"task": task, "space": space, "target": TARGETS.get(name, Target()), "objectives": parse_objectives("max accuracy")}
+    target, objectives = TARGETS.get(name, Target()), parse_objectives("max accuracy")
+    return {"task": task, "space": space, "target": target, "objectives": objectives}
 
 
 @functools.cache
