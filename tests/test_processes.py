@@ -385,7 +385,8 @@ class Sighted(Evaluator):
         return [Measurement({"loss": 0.0}, notes=seen) for _ in proposals]
 
 
-def test_each_worker_sees_a_device_of_its_own_from_its_first_moment(run, tmp_path):
+def test_each_worker_sees_a_device_of_its_own_from_its_first_moment(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_files", {})  # those that other tests loaded may import torch
     reports = run(Sighted(tmp_path), [[one] for one in UNIT[:2]], workers=2, devices=[1, "GPU-8f"])
     notes = [r.outcome.notes for r in reports.values()]
     assert {n["gpu"] for n in notes} == {"1", "GPU-8f"}
