@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
@@ -85,6 +86,18 @@ class Store(Files):
         """Put copies of what describes the run into a folder, where a program on this machine finds them."""
 
 
+def _locked(lock: int) -> bool:
+    """Whether the lock could be taken; who only looks for an owner holds it for a moment, too."""
+    for _ in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
 @final
 class FolderStore(FolderFiles, Store):
     """A run in a folder: a journal file, and a lock that its owner holds as long as it lives.
@@ -108,12 +121,10 @@ class FolderStore(FolderFiles, Store):
             for name in ("logs", "weights"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(lock):
                 os.close(lock)
                 owner = (self.folder / LOCK).read_text().strip() or "that has just started"
-                raise in_use(self, owner, "wait for it or stop it") from None
+                raise in_use(self, owner, "wait for it or stop it")
             os.truncate(lock, 0)
             os.write(lock, f"{process()}\n".encode())
         except OSError as error:

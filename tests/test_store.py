@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import logging
 import os
@@ -187,6 +188,18 @@ from nas.database_store import DatabaseStore
 DatabaseStore({url!r}, {name!r}).own()
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_who_only_looks_for_an_owner_does_not_keep_one_from_starting(tmp_path):
+    first = FolderStore(tmp_path)
+    first.own()
+    first.release()
+    with (tmp_path / "lock").open() as glance:
+        fcntl.flock(glance, fcntl.LOCK_SH)
+        threading.Timer(0.03, lambda: fcntl.flock(glance, fcntl.LOCK_UN)).start()
+        later = FolderStore(tmp_path)
+        later.own()
+    later.release()
 
 
 def test_nobody_waits_for_a_killed_owner_of_this_machine(store):
