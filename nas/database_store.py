@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
@@ -33,6 +34,8 @@ OWN_STATE = (LEDGER, SNAPSHOT, PREVIOUS)
 """What only the run's owner needs, and reads from the database itself."""
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -103,15 +106,17 @@ class DatabaseStore(Store):
         self._fence = int(found.fence) + 1
 
     def release(self) -> None:
-        """Give the lease back, if it is still this owner's."""
+        """Give the lease back, if it is still this owner's; where that fails, the lease runs out."""
         leases = self.database.leases
         mine = leases.update().where(leases.c.run == self.run, leases.c.fence == self._fence)
         if self._fence is not None:
             try:
                 with self.database.engine.begin() as connection:
                     connection.execute(mine.values(owner=""))
-            except Exception:
-                pass
+            except Exception as error:  # whatever a driver raises; the lease ends by itself
+                text = self.database.address.masked(error)
+                after = f"others can take it over {LEASE:.0f} s after its last sign of life"
+                log.warning("%s could not be given back: %s; %s", self, text, after)
         self._fence = None
         self.database.close()
 
@@ -244,6 +249,14 @@ class DatabaseStore(Store):
             raise StorageError(f"the storage {self.database} cannot be used: {text}") from None
 
     # --- the run --------------------------------------------------------------------------------------
+
+    def runs(self) -> list[str]:
+        """Names of all runs of the database, sorted."""
+        from sqlalchemy import select
+
+        files = self.database.files
+        wanted = select(files.c.run).where(files.c.name == DESCRIPTION).distinct().order_by(files.c.run)
+        return [str(name) for name in self._asked(lambda c: c.execute(wanted).scalars().all())]
 
     @property
     def exists(self) -> bool:

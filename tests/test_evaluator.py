@@ -11,7 +11,7 @@ from toys import plain_space
 from nas import BadInput, Combined, Evaluator, Failure, FunctionEvaluator, Known, Measurement, Proposal
 from nas.errors import UnknownMetric
 from nas.evaluator import Recall, seeded_module
-from nas.rng import stream
+from nas.rng import derive, stream
 
 SPACE = plain_space(3, 4)
 RNG = stream(0)
@@ -65,6 +65,18 @@ def test_a_function_that_takes_a_model_gets_seeded_weights():
     assert first == second
     assert first[0] != first[1]
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_seeded_weights_are_those_of_the_seed_and_leave_devices_alone(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    proposal = _ask("w")
+    module = seeded_module(SPACE, proposal, 3)
+    assert seeded == []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(3, "weights", proposal.candidate.key, 0))
+        assert torch.equal(module.weight, SPACE.module(proposal.candidate).weight)
+    assert len(seeded) == 1  # so that the first half can fail
 
 
 def _of_one(choice):

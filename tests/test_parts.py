@@ -12,6 +12,8 @@ from nas.errors import BadInput, Incompatible, UnknownMetric
 from nas.evaluator import Combined
 from nas.memo import Memoized
 from nas.parts import Parts, Search
+from nas.proposal import Proposal
+from nas.rng import stream
 from nas.strategies.random_search import RandomSearch
 
 
@@ -84,6 +86,29 @@ def test_a_functions_own_metrics_count():
     both.metrics = ("near", "cost")
     parts = Parts(Search(plain_space(), "min near", evaluators=[both]))
     assert parts.evaluators[0].metrics == {"near", "cost"}
+
+
+@pytest.mark.parametrize(
+    "given", [lambda f: [f], lambda f: ["cost", f]], ids=["alone", "after the toolkit's"]
+)
+def test_what_a_function_says_it_measures_is_its_own_whatever_the_toolkit_measures(given):
+    def both(architecture):
+        return {"accuracy": 1.0, "params": 7.0}
+
+    both.metrics = ("accuracy", "params")
+    parts = Parts(Search(Flat, "max accuracy, min params", evaluators=given(both)))
+    asked = [Proposal(parts.space.sample(stream(0)), ("accuracy", "params"))]
+    assert parts.evaluator.evaluate(asked, seed=0)[0].values == {"accuracy": 1.0, "params": 7.0}
+
+
+def test_a_result_that_would_be_overruled_is_refused():
+    def both(architecture):
+        return {"accuracy": 1.0, "params": 7.0}
+
+    parts = Parts(Search(Flat, "max accuracy, min params", task="digits", evaluators=[both]))
+    asked = [Proposal(parts.space.sample(stream(0)), ("accuracy", "params"))]
+    with pytest.raises(BadInput, match=r"must leave .params. to the toolkit, got .*; set the function"):
+        parts.evaluator.evaluate(asked, seed=0)
 
 
 def test_classes_are_made_with_what_they_name():

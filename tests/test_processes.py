@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import psutil
 import pytest
+from scripted import SPACE, UNIT, Script, evaluated, kinds
 from toys import plain_space
 
 import nas
@@ -26,39 +27,11 @@ from nas.executors.processes import Processes
 from nas.history import trial_to_json
 from nas.objective import parse_objectives
 from nas.parts import Parts, Search
-from nas.proposal import Failure, Measurement, Proposal
-from nas.rng import stream
+from nas.proposal import Measurement
 from nas.run import Run
 from nas.strategies.evolution import evolution
 from nas.study import Study
 from nas.testing.problems import Shifted
-
-SPACE = plain_space()
-ASKED = [Proposal(SPACE.sample(stream(i)), ("loss",)) for i in range(6)]
-UNIT = list(enumerate(ASKED, start=10))
-
-
-class Script(Evaluator):
-    """Does in the worker what the test says, and writes down each attempt."""
-
-    metrics = frozenset({"loss"})
-
-    def __init__(self, folder, act=lambda *_: None):
-        self.folder, self.act = folder, act
-
-    def evaluate(self, proposals, *, seed):
-        return [self._one(p) for p in proposals]
-
-    def _one(self, proposal):
-        number = 10 + ASKED.index(proposal)
-        file = self.folder / f"{number}.attempts"
-        with file.open("a") as opened:
-            opened.write(".")
-        self.act(number, file.stat().st_size)
-        return Measurement({"loss": float(number)}, notes={"pid": os.getpid()})
-
-    def attempts(self, number):
-        return (self.folder / f"{number}.attempts").stat().st_size
 
 
 @pytest.fixture
@@ -66,24 +39,13 @@ def run():
     """Evaluate units on an executor that is closed afterwards; reports by number."""
     opened = []
 
-    def evaluated(evaluator, units, logs=None, **settings):
-        executor = Processes(**settings)
-        opened.append(executor)
-        executor.open(evaluator, 7, logs)
-        for unit in units:
-            executor.submit(unit)
-        reports = {}
-        while executor.busy:
-            reports |= {report.number: report for report in executor.wait()}
-        return reports
+    def on_a_new_one(evaluator, units, logs=None, **settings):
+        opened.append(Processes(**settings))
+        return evaluated(opened[-1], evaluator, units, logs)
 
-    yield evaluated
+    yield on_a_new_one
     for executor in opened:
         executor.close()
-
-
-def kinds(reports):
-    return {n: r.outcome.kind if isinstance(r.outcome, Failure) else None for n, r in reports.items()}
 
 
 # --- the same answers ----------------------------------------------------------------------------------

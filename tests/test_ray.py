@@ -12,20 +12,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys import plain_space
+from scripted import SPACE, UNIT, Script, evaluated, kinds
 
 from nas import registry
 from nas.budget import Budget
 from nas.errors import BadInput, RunFailed
-from nas.evaluator import Evaluator
 from nas.executor import log_file
 from nas.executors import create
 from nas.executors.ray import _Remote
 from nas.history import trial_to_json
 from nas.objective import parse_objectives
 from nas.parts import Parts, Search
-from nas.proposal import Failure, Measurement, Proposal
-from nas.rng import stream
 from nas.run import Run
 from nas.study import Study
 from nas.testing.problems import Shifted
@@ -38,35 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray.*"),
 ]
-
-SPACE = plain_space()
-ASKED = [Proposal(SPACE.sample(stream(i)), ("loss",)) for i in range(6)]
-UNIT = list(enumerate(ASKED, start=10))
-
-
-class Script(Evaluator):
-    """Does in the worker what the test says, and writes down each attempt."""
-
-    metrics = frozenset({"loss"})
-
-    def __init__(self, folder, act=lambda *_: None):
-        self.folder, self.act = folder, act
-
-    def evaluate(self, proposals, *, seed):
-        return [self._one(p) for p in proposals]
-
-    def _one(self, proposal):
-        number = 10 + ASKED.index(proposal)
-        file = self.folder / f"{number}.attempts"
-        with file.open("a") as opened:
-            opened.write(".")
-        self.act(number, file.stat().st_size)
-        main = threading.current_thread() is threading.main_thread()
-        known = {"pid": os.getpid(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "main": main}
-        return Measurement({"loss": float(number)}, notes=known)
-
-    def attempts(self, number):
-        return (self.folder / f"{number}.attempts").stat().st_size
 
 
 @pytest.fixture(scope="module")
@@ -91,24 +59,13 @@ def run(cluster):
     """Evaluate units on an executor that is closed afterwards; reports by number."""
     opened = []
 
-    def evaluated(evaluator, units, logs=None, **settings):
-        executor = create({"name": "ray", "address": cluster.address, **settings})
-        opened.append(executor)
-        executor.open(evaluator, 7, logs)
-        for unit in units:
-            executor.submit(unit)
-        reports = {}
-        while executor.busy:
-            reports |= {report.number: report for report in executor.wait()}
-        return reports
+    def on_a_new_one(evaluator, units, logs=None, **settings):
+        opened.append(create({"name": "ray", "address": cluster.address, **settings}))
+        return evaluated(opened[-1], evaluator, units, logs)
 
-    yield evaluated
+    yield on_a_new_one
     for executor in opened:
         executor.close()
-
-
-def kinds(reports):
-    return {n: r.outcome.kind if isinstance(r.outcome, Failure) else None for n, r in reports.items()}
 
 
 def test_units_are_evaluated_on_two_nodes_with_a_device_each(run, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import logging
 import os
 import shutil
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import exc, text
@@ -26,17 +24,6 @@ from nas.parts import Search
 from nas.run import Run
 from nas.store import FolderStore
 from nas.watch import Watch
-
-
-@pytest.fixture(scope="module")
-def survival():
-    """The benchmark of the same name."""
-    folder = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        yield importlib.import_module("survival")
-    finally:
-        sys.path.remove(folder)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +166,25 @@ def test_an_owner_that_was_taken_for_dead_changes_nothing_any_more(store, monkey
     new.append([measured(2)])
     assert [t.number for t in history(fresh).trials] == [0, 1, 2]
     assert fresh.read("config.json") is None
+
+
+def test_a_lease_that_cannot_be_given_back_is_said_and_runs_out(store, monkeypatch, caplog):
+    one = store()
+    one.own()
+
+    def gone(_):
+        raise exc.OperationalError("UPDATE", {}, Exception("it is gone"))
+
+    with monkeypatch.context() as away:
+        away.setattr(type(one.database.engine), "begin", gone)
+        one.release()
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "nas.database_store"]
+    assert "could not be given back" in said
+    assert "it is gone" in said
+    assert "take it over 30 s after its last sign of life" in said
+    assert one.owner() is not None  # until then
+    one.release()  # which is no owner any more
+    assert len([r for r in caplog.records if r.name == "nas.database_store"]) == 1
 
 
 DYING = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from itertools import count
-from pathlib import Path
 
 import pytest
 from test_study import LOSS, PROBLEM, SPACE, Listed, Places, Scored, ask_loss, sampled, study
@@ -325,17 +323,6 @@ def test_a_terminated_run_says_what_it_lost_and_goes_on_with_exactly_that(tmp_pa
 
 
 # --- kill -9 -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def survival():
-    """The benchmark of the same name, which is run here in small."""
-    folder = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        yield importlib.import_module("survival")
-    finally:
-        sys.path.remove(folder)
 
 
 SIZE = 48

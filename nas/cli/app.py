@@ -13,6 +13,9 @@ from rich.console import Console
 
 from nas.database import hidden
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""That a command cannot be read as it was typed; typer does not show it under a name of its own."""
+
 app = typer.Typer(
     name="nas",
     help="Neural architecture and hyperparameter search for your task on your machine.",

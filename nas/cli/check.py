@@ -58,6 +58,7 @@ def _space(plugin: str) -> list[Finding]:
 
 def _strategy(plugin: str) -> list[Finding]:
     from nas import registry
+    from nas.errors import must
     from nas.strategy import Strategy
     from nas.testing import check_strategy
 
@@ -66,7 +67,9 @@ def _strategy(plugin: str) -> list[Finding]:
         made = registry.create("strategy", _spec(plugin), offers, folder=Path.cwd())
         return _of_contract(made, Strategy, plugin)
 
-    registry.resolve("strategy", _spec(plugin), Path.cwd())
+    factory, _, _ = registry.resolve("strategy", _spec(plugin), Path.cwd())
+    if isinstance(factory, type) and not issubclass(factory, Strategy):
+        raise must(plugin, "be a nas.Strategy", factory.__name__)
     return check_strategy(make)
 
 

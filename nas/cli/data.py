@@ -23,7 +23,9 @@ Names = Annotated[str, typer.Option(metavar="A,B,…")]
 def import_command(
     kind: Annotated[str, typer.Argument(help="nasbench201, hw_gpt_bench, …, or table for any csv file")],
     path: Annotated[Path, typer.Argument(help="data folder, or the file itself")],
-    out: Annotated[Path | None, typer.Option(help="file to write; NAME.table here by default")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="file to write; NAME.table here by default", dir_okay=False)
+    ] = None,
     part: Annotated[str | None, typer.Option(help="micro, macro, or an XGBoost data set")] = None,
     decisions: Names = "",
     metrics: Names = "",

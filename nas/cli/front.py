@@ -26,7 +26,8 @@ def front_command(
         bool, typer.Option("--measure", help="time each model again on the target, if it is this machine")
     ] = False,
     pack: Annotated[
-        Path | None, typer.Option(help="with --measure: write a folder to be measured elsewhere")
+        Path | None,
+        typer.Option(help="with --measure: write a folder to be measured elsewhere", file_okay=False),
     ] = None,
     storage: Storage = None,
     name: RunName = None,
@@ -80,10 +81,11 @@ def _measure(result: Result, members: list[Member], extra: list[dict[str, float]
 def _write_pack(result: Result, members: list[Member], folder: Path, *, as_json: bool) -> None:
     from dataclasses import replace
 
-    from nas.cli.profile import say_packed
+    from nas.cli.profile import check_pack, say_packed
     from nas.profiling.members import items
     from nas.profiling.pack import pack
 
+    check_pack(folder)
     target = replace(result.parts.target, backend="onnxruntime")
     pack(folder, target, items(result.parts, members))
     say_packed(folder, target.name, as_json=as_json)

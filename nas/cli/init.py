@@ -55,6 +55,8 @@ def init_command(
 
     if out.exists():
         raise must("the config file", "be new", str(out), "name another one")
+    if not out.parent.is_dir():
+        raise must("the config file", "lie in a folder that is there", str(out), f"make {out.parent}")
     chosen = {
         "task": _chosen("task", task, "Data", "digits"),
         "space": _chosen("space", space, "Models to search", "conv"),

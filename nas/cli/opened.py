@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from nas.database_store import DatabaseStore
     from nas.parts import Search
     from nas.result import Result
     from nas.store import Request, Store
 
 RUNS = Path("runs")
 """Where commands put runs that are given no folder."""
+SHOWN = 16
+"""Runs that are listed where another one was named."""
 
 
 @final
@@ -59,6 +62,8 @@ def found(run: Path | None, storage: str | None, name: str | None) -> Found:
         BadInput: there is no such run, or too much or too little was given to name it.
         StorageError: the storage cannot be opened.
     """
+    from nas.database import hidden
+    from nas.database_store import DatabaseStore
     from nas.errors import must
 
     if run is None and storage is not None and name is not None:
@@ -66,8 +71,12 @@ def found(run: Path | None, storage: str | None, name: str | None) -> Found:
     if run is None or name is not None:
         given = {"RUN": None if run is None else str(run), "--run": name}
         raise must("the run", "be given as RUN, or as --storage URL and --run NAME", given)
+    _check_folder(run)
     search = _search(run, storage)
-    return Found(run, run, _store(search, run), search, shlex.quote(str(run)))
+    store = _store(search, run)
+    if storage is not None and isinstance(store, DatabaseStore) and not store.exists:
+        raise must("--storage", f"hold the run {store.run}", hidden(storage), _kept(store))
+    return Found(run, run, store, search, shlex.quote(str(run)))
 
 
 def _in_storage(storage: str, name: str) -> Found:
@@ -78,7 +87,7 @@ def _in_storage(storage: str, name: str) -> Found:
 
     store = DatabaseStore(storage, name, "reader")
     if not store.exists:
-        raise must("--run", f"name a run in {hidden(storage)}", name)
+        raise must("--run", f"name a run in {hidden(storage)}", name, _kept(store))
     scratch = tempfile.mkdtemp(prefix="nas-")
     discard = weakref.finalize(store, _removed, scratch)
     folder = Path(scratch) / name.replace("/", "_")
@@ -87,6 +96,33 @@ def _in_storage(storage: str, name: str) -> Found:
     out = RUNS / name if search.artifacts is None else search.artifacts / name
     words = f"--storage {shlex.quote(hidden(storage))} --run {shlex.quote(name)}"
     return Found(folder, out, store, search, words, discard)
+
+
+def _kept(store: DatabaseStore) -> str:
+    """What a database holds."""
+    return f"it holds: {_listed(store.runs()) or 'no run'}"
+
+
+def _check_folder(run: Path) -> None:
+    """Refuse what is no folder of a run, and name those that are where runs are put.
+
+    Raises:
+        BadInput: it is none.
+    """
+    from nas.errors import must
+    from nas.store import CONFIG
+
+    if (run / CONFIG).is_file():
+        return
+    others = _listed(str(config.parent) for config in sorted(RUNS.glob(f"*/{CONFIG}")))
+    remedy = f"here are: {others}" if others else "begin one with: nas search CONFIG"
+    raise must("run", "be a folder made by 'nas search'", str(run), remedy)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names in one line, which ends where there are too many."""
+    found = list(names)
+    return ", ".join([*found[:SHOWN], *(["…"] if len(found) > SHOWN else [])])
 
 
 def _search(folder: Path, storage: str | None) -> Search:
@@ -125,7 +161,7 @@ def opened(at: Found) -> Result:
     parts = Parts(at.search, at.folder)
     journal = at.folder / JOURNAL
     if at.search.storage is None and not journal.is_file():
-        raise must("run", "hold a journal", str(journal))
+        raise must("run", "hold a journal", str(journal), "bring the run's whole folder")
     return Result(parts, at.store.history(parts.space, parts.objectives, "reader"), at.folder, at.words)
 
 

@@ -23,11 +23,15 @@ def profile_command(
     backend: Annotated[str | None, typer.Option(help="eager or onnxruntime")] = None,
     dtype: Annotated[str | None, typer.Option(help="of weights and activations")] = None,
     plan: Annotated[str, typer.Option(help="quick (minutes) or full (a quarter of an hour)")] = "quick",
-    out: Annotated[Path | None, typer.Option(help="folder; TARGET-BACKEND when not given")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder; TARGET-BACKEND when not given", file_okay=False)
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="measure networks of this config's space")] = None,
     seed: Annotated[int, typer.Option(help="of networks, operations and inputs")] = 0,
     max_drift: Annotated[float, typer.Option(help="the most that the clock may drift, as a share")] = 0.1,
-    pack: Annotated[Path | None, typer.Option(help="write a folder to be measured elsewhere")] = None,
+    pack: Annotated[
+        Path | None, typer.Option(help="write a folder to be measured elsewhere", file_okay=False)
+    ] = None,
     nets: Annotated[int, typer.Option(help="networks in it", min=1)] = 20,
     over: Annotated[str | None, typer.Option(help="measure it there now", metavar="ssh://USER@HOST")] = None,
     result: Annotated[Path | None, typer.Option("--import", help="calibrate by a pack's result.json")] = None,
@@ -122,10 +126,24 @@ def _write_pack(folder: Path, target: Target, config: Path | None, count: int, s
     from nas.profiling.nets import default_sources, drawn_nets
     from nas.profiling.pack import Item, diverse, pack
 
+    check_pack(folder)
     sources = default_sources() if config is None else _sources(config)
     drawn = drawn_nets(sources, 10 * count, seed, target.batch_size)
     chosen = [drawn[i] for i in diverse([net.trace for net in drawn], count)]
     pack(folder, target, [Item(net.name, net.module(), net.example(), net.trace) for net in chosen])
+
+
+def check_pack(folder: Path) -> None:
+    """Refuse to mix a pack with other files.
+
+    Raises:
+        BadInput: the folder holds something else.
+    """
+    from nas.errors import must
+    from nas.profiling.pack import MANIFEST
+
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise must("--pack", "be a new folder, or that of an earlier pack", str(folder), "name another one")
 
 
 def say_packed(folder: Path, target: str, *, as_json: bool) -> None:

@@ -16,7 +16,9 @@ from nas.report.markup import duration
 @app.command("report")
 def report_command(
     run: RunFolder = None,
-    out: Annotated[Path | None, typer.Option(help="file; RUN/report.html when not given")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="file; RUN/report.html when not given", dir_okay=False)
+    ] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(help="folder of a run to hold it against, such as a random search; repeatable"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nas.front import Front
     from nas.parts import Search
     from nas.run import Run
+    from nas.tally import Tally
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="override a value: a.b=c", metavar="A.B=C")]
 
@@ -24,7 +25,9 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="override a va
 @app.command("search")
 def search_command(
     config: Annotated[Path, typer.Argument(help="YAML file", metavar="CONFIG")],
-    out: Annotated[Path | None, typer.Option(help="folder of the run; runs/NAME when not given")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder of the run; runs/NAME when not given", file_okay=False)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="rules everything random")] = None,
     settings: Settings = None,
     warm_start: Annotated[Path | None, typer.Option(help="run whose trials the strategy starts from")] = None,
@@ -32,7 +35,9 @@ def search_command(
         bool, typer.Option("--accept-uncalibrated", help="bound times that a datasheet alone stands behind")
     ] = False,
     storage: Storage = None,
-    artifacts: Annotated[Path | None, typer.Option(help="shared folder for weights and exports")] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option(help="shared folder for weights and exports", file_okay=False)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check, try three samples, estimate")] = False,
     json: Json = False,
 ) -> None:
@@ -85,13 +90,21 @@ def _searched(search: Search, place: Path, stored: dict[str, Any], *, as_json: b
     from nas.run import Run
 
     progress = Progress(search.budget, search.price)
-    run = Run(search, place, config=stored, observer=None if as_json else progress)
+    shown = not as_json
+    run = Run(
+        search,
+        place,
+        config=stored,
+        observer=progress if shown else None,
+        trained=_say_step if shown else None,
+    )
     try:
-        with obeyed(run.study):
+        with obeyed(run):
             if as_json:
                 front = run.search()
             else:
                 _announce(run)
+                run.train()
                 with progress.following(run.parts.objectives, run.history.trials, lambda: run.study.rested):
                     front = run.search()
     except KeyboardInterrupt:
@@ -101,6 +114,14 @@ def _searched(search: Search, place: Path, stored: dict[str, Any], *, as_json: b
     finally:
         run.close()
     return run, front
+
+
+def _say_step(stage: str, tally: Tally) -> None:
+    """A line about a training."""
+    loss = f", loss {tally.losses[-1]:.3g}" if tally.losses else ""
+    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+    used = tally.used
+    say(f"{stage}: {used['trials']:,.0f} paths trained{loss}{skipped}, {duration(used['wall_seconds'])}")
 
 
 def _cut_short(run: Run) -> str:

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nas.study import Study
+    from nas.run import Run
 
 NOTE = b"ending after the evaluations that run now; once more to end at once\n"
 
 
 @contextmanager
-def obeyed(study: Study) -> Iterator[None]:
+def obeyed(run: Run) -> Iterator[None]:
     """While open, SIGINT ends the search after what runs now, a second one and SIGTERM end it at once."""
 
     def interrupted(*_: object) -> None:
-        if study.stopped:
-            study.abandon()
+        if run.stopped:
+            run.abandon()
         else:
-            study.stop()
+            run.stop()
             os.write(2, NOTE)  # whatever else is being printed just now
 
     def terminated(*_: object) -> None:
-        study.abandon("terminated")
+        run.abandon("terminated")
 
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, interrupted),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, final
 import torch
 
 from nas.architecture import Fixed
-from nas.errors import NasError, must, unknown_metric
-from nas.estimators.machine import no_collection
-from nas.evaluator import Evaluator, seeded_module
+from nas.errors import NasError, must
+from nas.evaluator import Evaluator, check_measured, seeded_module
 from nas.kernels.capture import BYTES, capture, recorded
+from nas.kernels.timing import no_collection
 from nas.proposal import Measurement, Outcome, Proposal
 
 if TYPE_CHECKING:
@@ -77,9 +77,7 @@ class CostEvaluator(Evaluator):
         return [self._one(proposal, seed) for proposal in proposals]
 
     def _one(self, proposal: Proposal, seed: int) -> Outcome:
-        for metric in proposal.metrics:
-            if metric not in self.metrics:
-                raise unknown_metric(metric, self.metrics)
+        check_measured(proposal.metrics, self.metrics)
         start = time.perf_counter()
         forward = not _OF_FORWARD.isdisjoint(proposal.metrics)
         key = proposal.candidate.key, forward

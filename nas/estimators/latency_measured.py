@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast, final
 import numpy as np
 import torch
 
-from nas.errors import must, unknown_metric
-from nas.estimators.machine import checked_device, no_collection, torch_threads
-from nas.evaluator import Evaluator, seeded_module
+from nas.errors import must
+from nas.estimators.machine import checked_device, torch_threads
+from nas.evaluator import Evaluator, check_measured, seeded_module
+from nas.kernels.timing import no_collection
 from nas.proposal import Measurement, Outcome, Proposal
 from nas.target import ELSEWHERE
 
@@ -85,9 +86,7 @@ class LatencyMeasured(Evaluator):
         return [self._one(proposal, seed) for proposal in proposals]
 
     def _one(self, proposal: Proposal, seed: int) -> Outcome:
-        for metric in proposal.metrics:
-            if metric not in self.metrics:
-                raise unknown_metric(metric, self.metrics)
+        check_measured(proposal.metrics, self.metrics)
         start = time.perf_counter()
         module = self._placed(seeded_module(self._space, proposal, seed).eval())
         x = self._inputs()

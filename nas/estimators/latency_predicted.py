@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, final
 import torch
 
 from nas.architecture import Fixed
-from nas.errors import NasError, must, unknown_metric
-from nas.estimators.machine import no_collection
-from nas.evaluator import Evaluator, seeded_module
+from nas.errors import NasError, must
+from nas.evaluator import Evaluator, check_measured, seeded_module
 from nas.kernels.capture import capture, peak_bytes
 from nas.kernels.composition import Composition
 from nas.kernels.fusion import FusionProfile
@@ -20,6 +19,7 @@ from nas.kernels.models import SHIPPED, models_at, models_of
 from nas.kernels.net_latency import NetLatency
 from nas.kernels.predictor import OpModels
 from nas.kernels.roofline import Rates
+from nas.kernels.timing import no_collection
 from nas.proposal import Measurement, Outcome, Proposal
 
 if TYPE_CHECKING:
@@ -106,9 +106,7 @@ class LatencyPredicted(Evaluator):
         return [self._one(proposal, seed) for proposal in proposals]
 
     def _one(self, proposal: Proposal, seed: int) -> Outcome:
-        for metric in proposal.metrics:
-            if metric not in self.metrics:
-                raise unknown_metric(metric, self.metrics)
+        check_measured(proposal.metrics, self.metrics)
         start = time.perf_counter()
         found, peak = self._predicted(proposal, seed)
         if found.unknown and self._unknown == "error":

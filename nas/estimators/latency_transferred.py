@@ -14,7 +14,7 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.errors import BadInput, must, unknown_metric
 from nas.estimators.tabular import absent, check_space
-from nas.evaluator import Evaluator
+from nas.evaluator import Evaluator, check_measured
 from nas.kernels.device_prior import Sources
 from nas.kernels.transfer import Transfer
 from nas.proposal import Failure, Measurement, Outcome, Proposal
@@ -101,9 +101,7 @@ class LatencyTransferred(Evaluator):
         return [self._one(proposal) for proposal in proposals]
 
     def _one(self, proposal: Proposal) -> Outcome:
-        for metric in proposal.metrics:
-            if metric not in self.metrics:
-                raise unknown_metric(metric, self.metrics)
+        check_measured(proposal.metrics, self.metrics)
         if not isinstance(proposal.candidate, Architecture):
             raise must("a candidate", "be an architecture to be looked up", proposal.candidate)
         row = self._row(proposal.candidate)

@@ -1,10 +1,9 @@
-"""How an evaluation uses the machine: its device, its CPU threads, undisturbed or not."""
+"""How an evaluation uses the machine: its device, its CPU threads."""
 
 from __future__ import annotations
 
-import gc
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -12,6 +11,8 @@ from nas.errors import must
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import nn
 
 
 @contextmanager
@@ -26,15 +27,18 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
-    """No garbage collection inside, as in the standard library's ``timeit``."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+def settled(threads: int) -> Iterator[None]:
+    """The set number of CPU threads, and cuDNN's repeatable algorithms."""
+    with torch_threads(threads), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
         yield
-    finally:
-        if collecting:
-            gc.enable()
+
+
+def on_device(module: nn.Module, device: str) -> nn.Module:
+    """The module on its device, on GPUs with channels last."""
+    if device == "cpu":
+        return module
+    moved: Any = module.to(device)
+    return cast("nn.Module", moved.to(memory_format=torch.channels_last))
 
 
 def checked_device(name: str, device: str) -> torch.device:
@@ -52,3 +56,14 @@ def checked_device(name: str, device: str) -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise must(name, "be a device of this machine", device, f"it has {torch.cuda.device_count()} of CUDA")
     return found
+
+
+def checked_threads(name: str, threads: int) -> int:
+    """The number of CPU threads.
+
+    Raises:
+        BadInput: it is no whole number of at least 1.
+    """
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise must(name, "be a whole number of at least 1", threads)
+    return threads

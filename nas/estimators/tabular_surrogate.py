@@ -13,7 +13,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from nas.architecture import Architecture
 from nas.errors import BadInput, must, unknown_metric
-from nas.evaluator import Evaluator
+from nas.evaluator import Evaluator, check_measured
 from nas.proposal import Measurement, Outcome, Proposal
 from nas.rng import derive, stream
 from nas.table import ROW, Table
@@ -104,9 +104,7 @@ class TabularSurrogate(Evaluator):
         for proposal in proposals:
             if not isinstance(proposal.candidate, Architecture):
                 raise must("a candidate", "be an architecture to be predicted", proposal.candidate)
-            for metric in proposal.metrics:
-                if metric not in self.metrics:
-                    raise unknown_metric(metric, self.metrics)
+            check_measured(proposal.metrics, self.metrics)
         self._learn([p.candidate for p in proposals if p.candidate not in self._known])  # type: ignore[misc]
         return [self._outcome(p) for p in proposals]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
-from nas.errors import BadInput, must, unknown_metric
+from nas.errors import BadInput, must
 from nas.estimators.machine import checked_device, torch_threads
 from nas.estimators.proxies import METRICS, names, selected
 from nas.estimators.proxies.probe import Batches, Probe
 from nas.estimators.proxies.scores import Scores, scores
-from nas.evaluator import Evaluator, seeded_module
+from nas.evaluator import Evaluator, check_measured, seeded_module
 from nas.proposal import Failure, Measurement, Outcome, Proposal
 from nas.rng import derive
 
@@ -84,9 +84,7 @@ class TrainingFree(Evaluator):
         return [self._one(proposal, seed) for proposal in proposals]
 
     def _one(self, proposal: Proposal, seed: int) -> Outcome:
-        for metric in proposal.metrics:
-            if metric not in self.metrics:
-                raise unknown_metric(metric, self.metrics)
+        check_measured(proposal.metrics, self.metrics)
         if proposal.gradient != "none":
             raise must("gradient", "be 'none' for training-free metrics", proposal.gradient)
         start = time.perf_counter()

@@ -82,7 +82,7 @@ class Timer:
 
     def __call__(self, call: Callable[[], object]) -> Timing:
         """Time a call; nothing is collected meanwhile."""
-        with undisturbed():
+        with no_collection():
             inner = max(1, ceil(READING_SECONDS / self._warmed(call)))
             found = self._readings(call, inner)
         p10, median, p90 = (1e3 * float(q) for q in np.quantile(found, (0.1, 0.5, 0.9)))
@@ -118,8 +118,8 @@ class Timer:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """No garbage collection inside."""
+def no_collection() -> Iterator[None]:
+    """No garbage collection inside, as in the standard library's ``timeit``."""
     collecting = gc.isenabled()
     gc.disable()
     try:

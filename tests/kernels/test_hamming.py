@@ -58,7 +58,6 @@ def test_what_is_no_bool_matrix_is_refused():
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_reference_counts_on_a_gpu():
     x = codes(4, 64, 5000)
     assert torch.equal(hamming(x.cuda()).cpu(), hamming(x))

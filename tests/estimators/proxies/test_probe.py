@@ -428,7 +428,6 @@ def test_attention_has_a_second_derivative():
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_devices_agree():
     module, task = Net(inplace=True, tied=True, dropout=0.0, functional=True), task_of()
     here = measure(module, task, GRADIENTS, batch_size=None)
