@@ -27,7 +27,9 @@ SUFFIX = ".table"
 ROW = "row"
 """The decision of a space that addresses the rows of a table by number."""
 SHIPPED = Path(__file__).parent / "tables"
-"""Folder of the table that comes with the toolkit, named ``synthetic``."""
+"""Folder of the tables that come with the toolkit."""
+NAMED = ("synthetic", "cell125")
+"""Their names: a small invented table, and the cells of ``benchmarks/cell125.py``."""
 
 Nature: TypeAlias = Literal["trained", "static", "seconds"]
 Rows: TypeAlias = "NDArray[np.int64]"
@@ -118,16 +120,17 @@ class Table:
         """Map a file made by ``nas data import``.
 
         Args:
-            path: of the file; ``synthetic`` names the small invented table that comes with the toolkit.
+            path: of the file, or the name of a table that comes with the toolkit (`NAMED`).
             checksum: the contents that are expected; None accepts any.
 
         Raises:
             BadInput: there is no such file, or it is damaged, of another version, or of other contents.
         """
-        place = SHIPPED / f"{path}{SUFFIX}" if str(path) == "synthetic" else Path(path)
+        place = SHIPPED / f"{path}{SUFFIX}" if str(path) in NAMED else Path(path)
         if not place.is_file():
             remedy = "make it with 'nas data import KIND PATH' (docs/tables.md names what to fetch)"
-            raise must("table", "be a file made by 'nas data import', or 'synthetic'", str(path), remedy)
+            condition = f"be a file made by 'nas data import', or {' or '.join(NAMED)}"
+            raise must("table", condition, str(path), remedy)
         table = cls(*columnar.unpack(place))
         if checksum is not None and table.checksum != checksum:
             raise must(f"{path}: checksum", f"be {checksum}", table.checksum, "import the same data")

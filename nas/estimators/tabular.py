@@ -105,7 +105,8 @@ class TabularEvaluator(Evaluator):
     def _values(self, name: str, rows: Rows, fidelity: float, replicate: int) -> NDArray[Any]:
         column = self._column(name)
         if column in self._runs:
-            return _single_run(np.stack([self.table.values(r)[rows] for r in self._runs[column]]), replicate)
+            single = [self.table.values(run, fidelity)[rows] for run in self._runs[column]]
+            return _single_run(np.stack(single), replicate)
         values: NDArray[Any] = self.table.values(column, fidelity)[rows]
         return values
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 WANTED = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
 
 
+SIDE = 28
+"""Pixels along a side of a published image."""
+
+
 @final
 class FashionMnist(ImageTask):
     """60,000 + 10,000 grey images of clothes, 28×28 pixels, in 10 classes.
@@ -25,10 +29,12 @@ class FashionMnist(ImageTask):
     Args:
         data: folder of the four idx files, plain or ``.gz``; None looks for ``fashion_mnist`` in NAS_DATA
             and in ``../shared/data``.
+        resolution: pixels along a side, a divisor of 28; below 28, each is the mean of a square block of the
+            published pixels, rounded to a byte.
         batch_size, val_share, limit, seed: as in `ImageTask`.
 
     Raises:
-        BadInput: a file is missing, truncated, or no idx file of bytes.
+        BadInput: a file is missing, truncated, or no idx file of bytes; or a setting is out of range.
 
     Source: Xiao, Rasul & Vollgraf 2017.
     """
@@ -42,7 +48,11 @@ class FashionMnist(ImageTask):
         val_share: float = 0.1,
         limit: int | None = None,
         seed: int = 0,
+        resolution: int = SIDE,
     ) -> None:
+        if resolution < 1 or SIDE % resolution:
+            raise must("resolution", f"divide {SIDE}", resolution)
+        self._resolution = resolution
         self._folder = data_folder(data, ("fashion_mnist",), WANTED)
         super().__init__(batch_size=batch_size, val_share=val_share, limit=limit, seed=seed)
 
@@ -50,20 +60,38 @@ class FashionMnist(ImageTask):
         """The chosen images of the training files."""
         x, y = self._read("train")
         index = choose(len(y))
-        return Images(x[index], y[index])
+        return Images(block_means(x[index], self._resolution), y[index])
 
     def read_test(self) -> Images:
         """The test files."""
-        return Images(*self._read("t10k"))
+        x, y = self._read("t10k")
+        return Images(block_means(x, self._resolution), y)
 
     def _read(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
         x = read_idx(self._folder / f"{prefix}-images-idx3-ubyte", axes=3)
         y = read_idx(self._folder / f"{prefix}-labels-idx1-ubyte", axes=1)
         if len(x) != len(y):
             raise must(f"{prefix} files", "hold a label for each image", (len(x), len(y)))
+        if x.shape[1:] != (SIDE, SIDE):
+            raise must(f"{prefix} images", f"have {SIDE} by {SIDE} pixels", x.shape[1:])
         if y.size and y.max() >= self.classes:
             raise must(f"{prefix} labels", "lie in [0, 9]", int(y.max()))
         return x[:, None], y
+
+
+def block_means(x: np.ndarray, side: int) -> np.ndarray:
+    """Square images of bytes, shape (N, C, S, S), as means of blocks: bytes, shape (N, C, side, side).
+
+    Args:
+        x: the images.
+        side: a divisor of S; S itself gives them unchanged.
+    """
+    count, channels, size, _ = x.shape
+    if side == size:
+        return x
+    blocks = x.reshape(count, channels, side, size // side, side, size // side)
+    means: np.ndarray = np.rint(blocks.mean(axis=(3, 5), dtype=np.float32)).astype(np.uint8)
+    return means
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:

@@ -112,6 +112,13 @@ class ImageTask(Task):
             yield self._normalised(x[index]), y[index]
 
     @final
+    def picked(self, samples: Sequence[int]) -> Batch:
+        """(images, labels) of the training samples at these positions, in this order."""
+        x, y = self._of("train")
+        index = torch.as_tensor(samples)
+        return self._normalised(x[index]), y[index]
+
+    @final
     def inputs(self, batch: Batch) -> Any:
         """Images of shape (batch, C, H, W)."""
         return batch[0]

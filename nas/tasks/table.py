@@ -146,6 +146,12 @@ class Table(Task):
             index = torch.from_numpy(part)
             yield x[index], y[index]
 
+    def picked(self, samples: Sequence[int]) -> Batch:
+        """(features, labels) of the training rows at these positions, in this order."""
+        x, y = self._splits["train"]
+        index = torch.as_tensor(samples)
+        return x[index], y[index]
+
     def inputs(self, batch: Batch) -> Any:
         """Features of shape (batch, F)."""
         return batch[0]

@@ -162,6 +162,21 @@ def test_idx_files_plain_and_packed_are_the_same(tmp_path):
     assert plain._splits["test"][0].numpy().tobytes() == raw
 
 
+def test_a_lower_resolution_is_the_mean_of_blocks(tmp_path):
+    write_idx(tmp_path)
+    whole, half = (FashionMnist(tmp_path, resolution=side) for side in (28, 14))
+    assert whole.fingerprint() == FashionMnist(tmp_path).fingerprint()
+    for split in ("train", "val", "test"):
+        (x, y), (small, same) = whole._splits[split], half._splits[split]
+        means = nn.functional.avg_pool2d(x.double(), 2)
+        assert torch.equal(small.double(), means.round())
+        assert torch.equal(y, same)
+    assert half.input_shape == (1, 14, 14)
+    for side in (0, 3, 56):
+        with pytest.raises(BadInput, match="resolution must divide 28"):
+            FashionMnist(tmp_path, resolution=side)
+
+
 def test_the_folder_is_found_by_the_environment(tmp_path, monkeypatch):
     (tmp_path / "fashion_mnist").mkdir()
     write_idx(tmp_path / "fashion_mnist")
@@ -183,6 +198,10 @@ def test_the_folder_is_found_by_the_environment(tmp_path, monkeypatch):
         (
             lambda f: f.write_bytes(struct.pack(">IIII", 0x803, 4, 28, 28) + bytes(4 * 784)),
             "a label for each",
+        ),
+        (
+            lambda f: f.write_bytes(struct.pack(">IIII", 0x803, 5, 32, 32) + bytes(5 * 1024)),
+            "t10k images must have 28 by 28 pixels",
         ),
     ],
 )
