@@ -55,6 +55,16 @@ class StopConfig(BaseModel):
     over: Annotated[int, Field(gt=0)] = Field(default=100, description="told trials it is looked at over")
 
 
+class StageConfig(BaseModel):
+    """A training of the space's supernet before the search."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    strategy: Spec = Field(description="proposes the paths to train: uniform, sandwich, pada, …")
+    evaluators: list[Spec] = Field(["paths"], description="the one that takes the steps")
+    budget: BudgetConfig | None = Field(default=None, description="ends it earlier than the strategy")
+
+
 class EarlierConfig(BaseModel):
     """An earlier run that is kept in a database."""
 
@@ -103,6 +113,7 @@ class Config(BaseModel):
     )
     evaluators: list[Spec] = Field([], description="defaults cover the objectives that these do not")
     strategy: Spec = Field("evolution", description="who proposes")
+    stages: list[StageConfig] = Field([], description="trainings of the supernet that come before the search")
     memo: str | dict[str, Any] = Field(
         "functional", description="which answers are shared: functional, a key with settings, or off"
     )
@@ -188,6 +199,7 @@ def search_of(config: Config, folder: Path) -> Search:
         accept_uncalibrated=config.accept_uncalibrated,
         evaluators=config.evaluators,
         strategy=config.strategy,
+        stages=[stage.model_dump(exclude_none=True) for stage in config.stages],
         memo=config.memo,
         baseline=config.baseline,
         executor=config.executor,
@@ -344,6 +356,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "objectives": ObjectiveConfig,
     "export": ExportConfig,
     "warm_start": EarlierConfig,
+    "stages": StageConfig,
 }
 """Keys whose values have keys of their own."""
 

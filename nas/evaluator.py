@@ -15,7 +15,7 @@ from nas.proposal import Failure, Measurement, Outcome, Proposal, Trial
 from nas.rng import derive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from torch import nn
@@ -94,6 +94,32 @@ class Trainer(Evaluator):
         """Its metrics on a split."""
 
 
+class StepEvaluator(Evaluator):
+    """An evaluator whose evaluating trains shared weights, one group of proposals a step.
+
+    Its trials are tallied, not stored: the weights are the result, and are kept beside the tally.
+    """
+
+    pure: ClassVar[bool] = False
+
+    @abstractmethod
+    def keep(self, path: Path) -> None:
+        """Write everything from which `take_up` goes on exactly; the file is whole or not there."""
+
+    @abstractmethod
+    def take_up(self, path: Path) -> None:
+        """Go on from what `keep` wrote.
+
+        Raises:
+            StorageError: the file cannot be read.
+            BadInput: it is of other shared weights.
+        """
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Leave in the shared weights what is to be used of them, such as their average."""
+
+
 @final
 class Recall:
     """What is known of a proposal before it is evaluated.
@@ -166,6 +192,7 @@ class FunctionEvaluator(Evaluator):
         metrics: names of what it returns; one name for a plain number.
         space: needed where the function takes ``model``.
         functional, measured, cheap: as in `Evaluator`; by default no metric is shared, measured or cheap.
+        elsewhere: metrics that others measure; a result that holds one is refused, not overruled in silence.
 
     Raises:
         BadInput: no metric is named, or the function takes ``model`` and there is no space.
@@ -180,12 +207,14 @@ class FunctionEvaluator(Evaluator):
         functional: Sequence[str] = (),
         measured: Sequence[str] = (),
         cheap: Sequence[str] = (),
+        elsewhere: Sequence[str] = (),
     ) -> None:
         self._names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         if not self._names:
             raise must("metrics", "name what the function returns", metrics)
         self.metrics = frozenset(self._names)
         self.functional, self.measured, self.cheap = map(frozenset, (functional, measured, cheap))
+        self._elsewhere = tuple(elsewhere)
         self._function = function
         self._space = space
         self._takes = _parameters(function)
@@ -222,6 +251,10 @@ class FunctionEvaluator(Evaluator):
         missing = self.metrics - set(result)
         if missing:
             raise must("the function's result", f"hold {sorted(missing)[0]!r}", sorted(result))
+        for name in self._elsewhere:
+            if name in result:
+                remedy = "set the function's attribute metrics to the names of all that it measures itself"
+                raise must("the function's result", f"leave {name!r} to the toolkit", sorted(result), remedy)
         return {name: float(result[name]) for name in self.metrics}
 
 
@@ -244,15 +277,29 @@ def _parameters(function: Callable[..., Any]) -> dict[str, str]:
     return takes
 
 
+def check_measured(asked: Iterable[str], metrics: Iterable[str]) -> None:
+    """Refuse what is not among the metrics of an evaluator.
+
+    Raises:
+        UnknownMetric: one that is asked for is not.
+    """
+    for metric in asked:
+        if metric not in metrics:
+            raise unknown_metric(metric, metrics)
+
+
 def seeded_module(space: Space, proposal: Proposal, seed: int) -> Any:
     """The candidate's module with weights that derive from (seed, architecture key, replicate) only.
 
-    The caller's torch generator is left as it was.
+    They are drawn on the CPU. The caller's torch generators are left as they were, those of devices, too.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "weights", proposal.candidate.key, proposal.replicate))
+        # torch.manual_seed would seed the devices' generators as well, which nothing here puts back
+        torch.default_generator.manual_seed(
+            derive(seed, "weights", proposal.candidate.key, proposal.replicate)
+        )
         return space.module(proposal.candidate)
 
 
@@ -361,9 +408,7 @@ class Known:
         Raises:
             UnknownMetric: a metric is not cheap.
         """
-        for metric in metrics:
-            if metric not in self.metrics:
-                raise unknown_metric(metric, self.metrics)
+        check_measured(metrics, self.metrics)
         proposals = [Proposal(a, tuple(metrics)) for a in architectures]
         return [self._row(p, metrics) for p in proposals]
 

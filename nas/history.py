@@ -48,6 +48,11 @@ class History(ABC):
         """Every trial, in the order of appending."""
         return self._trials
 
+    @property
+    def forgotten(self) -> Mapping[str, float]:
+        """What was used by told trials that are kept in no other way than by the strategy's snapshot."""
+        return {}
+
     def append(self, trials: Sequence[Trial]) -> None:
         """Keep trials; durable on return.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
@@ -16,7 +18,15 @@ from nas.attainable import check_attainable
 from nas.budget import Budget, Price
 from nas.earlier import copied, earlier
 from nas.errors import BadInput, Incompatible, must, unknown, unknown_metric
-from nas.evaluator import Combined, Evaluator, FunctionEvaluator, Known, Trainer, seeded_module
+from nas.evaluator import (
+    Combined,
+    Evaluator,
+    FunctionEvaluator,
+    Known,
+    StepEvaluator,
+    Trainer,
+    seeded_module,
+)
 from nas.feasibility import bands, check_calibrated, limited
 from nas.feasible import Within, baseline_values, bounded
 from nas.files import Files, FolderFiles
@@ -25,8 +35,9 @@ from nas.keys import KEYS
 from nas.memo import POLICIES, Memoized
 from nas.objective import Objective, cautious, parse_objectives
 from nas.proposal import Proposal
-from nas.rng import stream
+from nas.rng import derive, stream
 from nas.space import Space
+from nas.stage import Stage
 from nas.stopping import Stop
 from nas.strategies.warm_start import WarmStart
 from nas.strategy import Strategy, check_pair
@@ -37,8 +48,12 @@ from nas.task import Task
 if TYPE_CHECKING:
     from nas.history import History
     from nas.proposal import Trial
+    from nas.supernet import Supernet
 
 log = logging.getLogger(__name__)
+
+STAGE = ("strategy", "evaluators", "budget")
+"""Settings of a stage."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -75,6 +90,8 @@ class Search:
         storage: URL of the database that keeps the run; a journal file in the run's folder when None.
         run: name in the database; that of the run's folder when None.
         artifacts: folder for weights and exports of all runs, a folder each; the run's folder when None.
+        stages: trainings of the space's supernet that come before the search, each with ``strategy`` and
+            perhaps ``evaluators`` (one, `paths` when left out) and ``budget``.
     """
 
     space: Any
@@ -99,6 +116,7 @@ class Search:
     storage: str | None = None
     run: str | None = None
     artifacts: Path | None = None
+    stages: Sequence[Mapping[str, Any]] = ()
 
     @property
     def price(self) -> Price | None:
@@ -139,6 +157,7 @@ class Parts:
         self.task: Task | None = self._task()
         self.space: Space = _at("space", self._space, search.space)
         self.offers["space"] = self.space
+        self.offers["supernet"] = registry.Later(self._supernet)
         self.evaluators = self._evaluators()
         probe = _at("space", self._probe, search.seed)
         self.evaluator = self.evaluators[0] if len(self.evaluators) == 1 else Combined(self.evaluators)
@@ -153,6 +172,7 @@ class Parts:
             raise Incompatible(f"{reason}; 'nas list pairs' shows what works", "strategy")
         if search.warm_start is not None:
             self.strategy = _at("warm_start", self._warm, search.warm_start)
+        self.stages: tuple[Stage, ...] = tuple(self._stage(i, s) for i, s in enumerate(search.stages))
         self.memoized = self._memoized()
         self.stop: Stop | None = _at("stop", _stop, search.stop)
         if search.budget.cost is not None and search.price is None:
@@ -257,10 +277,11 @@ class Parts:
         return probe
 
     def _evaluators(self) -> list[Evaluator]:
-        """The given evaluators, and the default ones of the objectives that those do not measure."""
+        """The given evaluators, the user's own first, and the default ones of what those do not measure."""
         from nas.estimators import MEASURES
 
-        given = [self._one_evaluator(f"evaluators.{i}", e) for i, e in enumerate(self.search.evaluators)]
+        specs = sorted(enumerate(self.search.evaluators), key=lambda numbered: _by_name(numbered[1]))
+        given = [self._one_evaluator(f"evaluators.{i}", spec) for i, spec in specs]
         covered = {m for e in given for m in e.metrics}
         for o in self.objectives:
             if o.metric in covered:
@@ -284,8 +305,50 @@ class Parts:
         if isinstance(spec, str | Mapping | Evaluator | type) or not callable(spec):
             made: Evaluator = self._made("evaluator", where, spec)
             return made
-        metrics = _function_metrics(spec, [o.metric for o in self.objectives])
-        return _at(where, lambda f: FunctionEvaluator(f, metrics, space=self.space), spec)
+        metrics, elsewhere = _function_metrics(spec, [o.metric for o in self.objectives])
+        own = partial(FunctionEvaluator, metrics=metrics, space=self.space, elsewhere=elsewhere)
+        return _at(where, own, spec)
+
+    def _supernet(self) -> Supernet:
+        """The shared weights of the space, one for all stages and evaluators of the run."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(self.search.seed, "supernet"))
+            supernet = self.space.supernet()
+        if supernet is None:
+            raise Incompatible(f"needs a space with a supernet; {type(self.space).__name__} has none")
+        return supernet
+
+    def _stage(self, number: int, spec: Mapping[str, Any]) -> Stage:
+        """A training of the supernet, made of its settings."""
+        where = f"stages.{number}"
+        for key in spec:
+            if key not in STAGE:
+                raise unknown("setting", key, STAGE).at(where)
+        evaluators = spec.get("evaluators") or ["paths"]
+        if len(evaluators) != 1:
+            raise must(f"{where}.evaluators", "be one that trains", [_label(e) for e in evaluators])
+        evaluator = self._made("evaluator", f"{where}.evaluators.0", evaluators[0])
+        if not isinstance(evaluator, StepEvaluator):
+            raise must(f"{where}.evaluators.0", "train shared weights", _label(evaluators[0]), "use paths")
+        if "strategy" not in spec:
+            raise must(f"{where}.strategy", "be given", None, "such as uniform or sandwich")
+        strategy: Strategy = self._made("strategy", f"{where}.strategy", spec["strategy"])
+        label = _label(spec["strategy"])
+        if missing := strategy.needs - self.space.offers(self.space.sample(stream(0, "probe"))):
+            reason = f"{label} needs a space with {', '.join(sorted(missing))}"
+            raise Incompatible(f"{reason}; {type(self.space).__name__} has none", f"{where}.strategy")
+        given = spec.get("budget") or {"trials": sys.maxsize}  # the strategy knows when it is through
+        return Stage(
+            label=label,
+            space=self.space,
+            strategy=strategy,
+            evaluator=evaluator,
+            budget=_at(f"{where}.budget", lambda g: Budget(**g), given),
+            seed=derive(self.search.seed, "stage", number),
+            folder=None if self.artifacts is None else self.artifacts / "stages" / str(number),
+        )
 
     def _cautious(self) -> tuple[Objective, ...]:
         """The objectives, bounded at the far end of an interval where a metric's own evaluator gives one."""
@@ -392,6 +455,11 @@ def _artifacts(search: Search, folder: Path | None) -> Path | None:
     return search.artifacts / (search.run or folder.resolve().name)
 
 
+def _by_name(spec: Any) -> bool:
+    """Whether what a config gives is a registered plugin, and nothing of the user's own."""
+    return isinstance(spec, str) or (isinstance(spec, Mapping) and "name" in spec)
+
+
 def _measures_itself(factory: Any) -> bool:
     """Whether what a config refers to is a function of candidates, and not one that makes an evaluator."""
     return inspect.isfunction(factory) and not {"architecture", "model"}.isdisjoint(
@@ -399,12 +467,18 @@ def _measures_itself(factory: Any) -> bool:
     )
 
 
-def _function_metrics(function: Any, objectives: Sequence[str]) -> Sequence[str]:
-    """What a function returns: its ``metrics`` attribute, else the objectives that only training can tell."""
+def _function_metrics(function: Any, objectives: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What a function returns, and the objectives that others measure unless it says that it does.
+
+    That is its ``metrics`` attribute, else the objectives that only training can tell.
+    """
     from nas.estimators import MEASURES
 
-    own = [m for m in objectives if MEASURES.get(m, "training") == "training"]
-    return tuple(getattr(function, "metrics", own or objectives))
+    declared = getattr(function, "metrics", None)
+    if declared is not None:
+        return (declared,) if isinstance(declared, str) else tuple(declared), ()
+    own = [m for m in objectives if MEASURES.get(m, "training") == "training"] or objectives
+    return own, [m for m in objectives if m not in own]
 
 
 def _label(spec: Any) -> str:

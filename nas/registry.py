@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, final
 
 from nas.errors import BadInput, must, unknown
 from nas.target import is_file, of_file
@@ -208,6 +208,25 @@ def resolve(
     return factory, label, settings
 
 
+@final
+class Later:
+    """An offer that is made when the first factory takes it.
+
+    Args:
+        make: called once.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: list[Any] = []
+
+    def value(self) -> Any:
+        """What was made."""
+        if not self._made:
+            self._made.append(self._make())
+        return self._made[0]
+
+
 def call(factory: Factory, label: str, settings: Mapping[str, Any], offers: Mapping[str, Any]) -> Any:
     """Call a factory with settings, and with those offers that it names.
 
@@ -219,7 +238,9 @@ def call(factory: Factory, label: str, settings: Mapping[str, Any], offers: Mapp
         if setting not in parameters or setting in offers:
             raise unknown(f"setting of {label}", setting, set(parameters) - set(offers))
         _check_type(label, setting, value, parameters[setting].annotation)
-    given = {**{n: v for n, v in offers.items() if n in parameters}, **settings}
+    offered = {name: offers[name] for name in parameters if name in offers}
+    made = {name: o.value() if isinstance(o, Later) else o for name, o in offered.items()}
+    given = {**made, **settings}
     for name, parameter in parameters.items():
         if name not in given and parameter.default is parameter.empty:
             raise must(f"{label}.{name}", "be given", None)

@@ -8,8 +8,9 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -29,11 +30,15 @@ from nas.watch import Watch
 if TYPE_CHECKING:
     from nas.front import Front, Member
     from nas.proposal import Trial
+    from nas.study import Study
+    from nas.tally import Tally
 
 log = logging.getLogger(__name__)
 
 PRUNE_EVERY = 16
 """Trials after which weights that no member of the front needs are deleted."""
+STEP_SECONDS = 1.0
+"""Who watches a training hears of it no more often than this."""
 SETTLED = ("task", "target", "evaluators", "strategy", "memo", "baseline")
 """Settings that a run keeps for good; the budget, the executor and what to export may change."""
 
@@ -50,6 +55,7 @@ class Run:
         folder: where everything is kept; None keeps trials in memory, and weights until the front goes.
         config: the search as plain values, written to the store.
         observer: called with each trial.
+        trained: called with a stage's label and its tally while it trains.
 
     Raises:
         StorageError: the folder or the database cannot be used, or another process works on the run.
@@ -63,6 +69,7 @@ class Run:
         *,
         config: Mapping[str, Any] | None = None,
         observer: Callable[[Trial], None] | None = None,
+        trained: Callable[[str, Tally], None] | None = None,
     ) -> None:
         if folder is None and search.storage is not None:
             raise must("out", "be given with a storage", None, "the run has the name of its folder")
@@ -70,7 +77,8 @@ class Run:
         self.store = store_of(search, self.folder)
         self._folder_store = self.store if isinstance(self.store, FolderStore) else FolderStore(self.folder)
         self._watch: Watch | None = None
-        self._observer = observer
+        self._observer, self._trained = observer, trained
+        self._training: Study | None = None
         self._dropped: set[str] = set()
         try:
             if self.store.exists:
@@ -82,7 +90,7 @@ class Run:
             self.history = self._history() if folder is not None else MemoryHistory()
             self.study = self.parts.study(self.history, self._observe)
             if folder is not None:
-                self._watch = Watch(self.store, self._asked, lambda error: self.study.stop(str(error)))
+                self._watch = Watch(self.store, self._asked, lambda error: self.stop(str(error)))
         except BaseException:
             self.close()
             if folder is None:
@@ -93,8 +101,32 @@ class Run:
             # The front holds the result, so that it can be exported; the weights go when both do.
             weakref.finalize(self.result, shutil.rmtree, self.folder, ignore_errors=True)
 
+    def train(self) -> None:
+        """Train shared weights, stage after stage, as far as that was not done before.
+
+        Raises:
+            RunFailed: too many steps in a row could not be taken.
+            StorageError: weights of an earlier session cannot be read.
+        """
+        for i, stage in enumerate(self.parts.stages):
+            if self.study.stopped:
+                return
+            label = f"stage {i + 1} of {len(self.parts.stages)} ({stage.label})"
+            self._training = stage.study(self._step_observer(label))
+            try:
+                stage.train(self._training)
+            finally:
+                if self._training.stopped:
+                    self.study.stop(self._training.ended)
+                self._training = None
+
     def search(self) -> Front:
-        """Search within the budget, measure the front again, and write it down."""
+        """Search within the budget, measure the front again, and write it down.
+
+        Shared weights are trained first where there are stages that were not.
+        """
+        self.train()
+        self.parts.stages = ()
         self.study.run(self.parts.search.budget)
         self.study.confirm(self._lost)
         return self.write()
@@ -111,6 +143,38 @@ class Run:
         data = {**front.to_json(), "ended": self.study.ended, "spent": asdict(self.study.spent)}
         write_text(self.folder / "front.json", json.dumps(data, indent=2) + "\n")
         return front
+
+    def stop(self, reason: str = "interrupted") -> None:
+        """Let what is evaluated now end, and begin nothing more; for signal handlers and other threads."""
+        self._active.stop(reason)
+
+    def abandon(self, reason: str = "interrupted") -> None:
+        """End at once with a `KeyboardInterrupt`; for signal handlers of the thread that searches."""
+        self._active.abandon(reason)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._active.stopped
+
+    @property
+    def _active(self) -> Study:
+        """What runs now: the search, or a training before it."""
+        return self.study if self._training is None else self._training
+
+    def _step_observer(self, label: str) -> Callable[[Tally], None] | None:
+        told = self._trained
+        if told is None:
+            return None
+        heard = time.monotonic()
+
+        def observe(tally: Tally) -> None:
+            nonlocal heard
+            if time.monotonic() - heard >= STEP_SECONDS:
+                heard = time.monotonic()
+                told(label, tally)
+
+        return observe
 
     def close(self) -> None:
         """Let another process work on the run."""
@@ -130,11 +194,11 @@ class Run:
         """Do what another process asks for; in the thread of the watch."""
         log.info("asked to %s", request)
         if request == "stop":
-            self.study.stop("stopped")
+            self.stop("stopped")
         elif request == "pause":
-            self.study.pause()
+            self._active.pause()
         else:
-            self.study.go_on()
+            self._active.go_on()
 
     def _describe(self, config: Mapping[str, Any] | None) -> None:
         """Write what the run is; refuse a store that holds another search."""
@@ -234,6 +298,7 @@ def search(
     seed: int = 0,
     warm_start: str | Path | Mapping[str, str] | None = None,
     stop: Any = None,
+    stages: Sequence[Mapping[str, Any]] = (),
     price_per_hour: float | None = None,
     currency: str = "",
     storage: str | None = None,
@@ -244,7 +309,7 @@ def search(
 
     Args:
         space, objectives, task, strategy, target, memo, baseline, executor, batch, seed, warm_start, stop,
-            price_per_hour, currency, storage, artifacts, accept_uncalibrated: as in `Search`.
+            stages, price_per_hour, currency, storage, artifacts, accept_uncalibrated: as in `Search`.
         evaluator: an evaluator, a function such as an existing training loop, or a list of them.
         trials: a budget of that many trials; 64 without any budget.
         budget: a `Budget` or its limits.
@@ -272,6 +337,7 @@ def search(
         seed=seed,
         warm_start=Path(warm_start) if isinstance(warm_start, str) else warm_start,
         stop=stop,
+        stages=stages,
         price_per_hour=price_per_hour,
         currency=currency,
         storage=storage,
@@ -311,6 +377,7 @@ def _identity(parts: Parts) -> dict[str, Any]:
         "data": "" if parts.task is None else parts.task.fingerprint(),
         "batch": search.batch,
         **{name: _plain(getattr(search, name)) for name in SETTLED},
+        **({"stages": _plain(list(search.stages))} if search.stages else {}),
         **{f"source file {name}": digest for name, digest in sources.digests(search).items()},
     }
 

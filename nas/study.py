@@ -262,7 +262,7 @@ class Study:
         restored = 0 if self._started else self._begin()
         earlier = [t for t in self.history.trials[self._remembered :] if t.role == "search"]
         self.spent.wall_seconds += covered(earlier)
-        seen = 0
+        seen = forgotten = int(self.history.forgotten.get("trials", 0))
         for batch in self.history.batches():
             if batch[0].role == "confirm":
                 continue
@@ -278,7 +278,7 @@ class Study:
             self._remember(trial)
         owed = self.owed()
         numbered: list[Trial | Job] = [*self.history.trials, *owed]
-        self._next = 1 + max((t.number + t.size - 1 - t.position for t in numbered), default=-1)
+        self._next = 1 + max((t.number + t.size - 1 - t.position for t in numbered), default=forgotten - 1)
         self._reopened = None if owed else self._unfinished()
         if self.baseline is not None and not any(
             t.role == "baseline" and t.complete for t in self.history.trials
@@ -312,6 +312,9 @@ class Study:
             return 0
         self.strategy.restore(saved[0])
         self._saved = saved[1]
+        if forgotten := self.history.forgotten:
+            self.spent = Spent(**forgotten)  # type: ignore[arg-type]
+            self._told, self._first_failures = self.spent.trials, None
         return saved[1]
 
     def _unfinished(self) -> tuple[int, int] | None:
@@ -518,9 +521,11 @@ class Study:
 
     def _report(self, reports: Sequence[Report]) -> None:
         """Store what ended, all at once, then take note of it and tell it, one by one."""
-        jobs = [self._flying.pop(report.number) for report in reports]
+        jobs = [self._flying[report.number] for report in reports]
         trials = [_trial(job, report) for job, report in zip(jobs, reports, strict=True)]
         self.history.append(trials)
+        for job in jobs:  # not before they are stored: what is left in flight is named as lost
+            del self._flying[job.number]
         for job, trial in zip(jobs, trials, strict=True):
             self._remember(trial)
             self._observe(trial)

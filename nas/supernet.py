@@ -20,6 +20,10 @@ class Supernet(Protocol):
 
     mixtures: bool
 
+    @property
+    def signature(self) -> str:
+        """32 hexadecimal digits of the space and of the weights' shapes, by which a checkpoint is known."""
+
     def forward(self, x: Tensor, candidate: Candidate) -> Tensor:
         """The output for inputs of shape (batch, ...) under an architecture or a mixture."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, final
 
 import numpy as np
 
-from nas.errors import must
+from nas.errors import Unsupported, must
 from nas.rng import derive, stream
 
 if TYPE_CHECKING:
@@ -84,6 +84,14 @@ class Task(ABC):
     @abstractmethod
     def example(self, batch_size: int) -> Any:
         """Model inputs of that many samples, for tracing and timing; from training data where it can be."""
+
+    def picked(self, samples: Sequence[int]) -> Batch:  # noqa: ARG002 - a hook
+        """The training samples at these positions as one batch, in this order; positions may repeat.
+
+        Raises:
+            Unsupported: the task's samples cannot be had one by one.
+        """
+        raise Unsupported(f"{type(self).__name__} cannot pick training samples; give it picked()")
 
     def fingerprint(self) -> str:
         """Hexadecimal digest of the data, by which a resumed run knows it again; empty when unknown."""
@@ -204,6 +212,17 @@ class LoaderTask(Task):
             yield batch
         if empty:
             raise must(f"the {split} loader", "give batches on every pass", "none")
+
+    def picked(self, samples: Sequence[int]) -> Batch:
+        """The training samples at these positions, collated as the loader does.
+
+        Raises:
+            Unsupported: the training loader cannot be rebuilt.
+        """
+        loader: Any = self._loader("train")
+        if not self._rebuilt["train"]:
+            return super().picked(samples)
+        return loader.collate_fn([loader.dataset[int(i)] for i in samples])
 
     def inputs(self, batch: Batch) -> Any:
         """What the model is called with."""

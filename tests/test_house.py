@@ -17,9 +17,9 @@ CHAIN = """
 errors rng yaml12 columnar operators → decision → architecture
 → space supernet task target targets objective
 → proposal encoding variation program table tables record files journal snapshot database
-→ evaluator strategy history front feasibility
-→ keys memo kernels surrogates feasible attainable → spaces | tasks | estimators | strategies | export
-→ registry sources executor executors budget stopping inflight store database_store earlier watch study
+→ evaluator strategy history tally front feasibility
+→ keys memo kernels surrogates feasible attainable sharing → spaces | tasks | estimators | strategies | export
+→ registry sources executor executors budget stopping inflight store database_store earlier watch study stage
 testing pairs profiling → parts → result → run → experiment report config → cli
 """
 STEPS = [step.replace("|", " ").split() for step in CHAIN.split("→")]

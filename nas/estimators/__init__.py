@@ -2,6 +2,7 @@
 
 BUILTIN = {
     "cost": "nas.estimators.cost:CostEvaluator",
+    "inherited": "nas.estimators.inherited:InheritedEvaluator",
     "latency_measured": "nas.estimators.latency_measured:LatencyMeasured",
     "latency_predicted": "nas.estimators.latency_predicted:LatencyPredicted",
     "latency_transferred": "nas.estimators.latency_transferred:LatencyTransferred",
@@ -9,6 +10,7 @@ BUILTIN = {
     "program_regression": "nas.estimators.program:ProgramRegression",
     "tabular": "nas.estimators.tabular:TabularEvaluator",
     "tabular_surrogate": "nas.estimators.tabular_surrogate:TabularSurrogate",
+    "paths": "nas.estimators.paths:PathsEvaluator",
     "training": "nas.estimators.training:TrainingEvaluator",
     "training_free": "nas.estimators.training_free:TrainingFree",
 }

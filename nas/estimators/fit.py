@@ -63,7 +63,7 @@ class Fit:
         self._device = next(model.parameters()).device
         self._trace = torch.zeros(self.steps, device=self._device)
         self._optimizer = recipe.optimiser(model)
-        self._average = AveragedModel(model, multi_avg_fn=_lerp(recipe.ema)) if recipe.ema else None
+        self._average = AveragedModel(model, multi_avg_fn=averaging(recipe.ema)) if recipe.ema else None
         self._rng: tuple[Tensor, Tensor | None] | None = None
 
     @property
@@ -185,9 +185,7 @@ class Fit:
         return share * self._smoothed(output, (x, y)) + (1 - share) * self._smoothed(output, (x, y[other]))
 
     def _smoothed(self, output: Any, batch: Batch) -> Tensor:
-        loss = self.task.loss(output, batch).mean()
-        e = self.recipe.label_smoothing
-        return loss if not e else (1 - e) * loss - e * F.log_softmax(output, -1).mean()
+        return smoothed(self.task.loss(output, batch).mean(), output, self.recipe.label_smoothing)
 
     def _check(self, start: int) -> None:
         losses = self._trace[start : self.step].tolist()
@@ -201,8 +199,13 @@ class Fit:
             raise Diverged(f"loss rose above {TOO_LARGE:g} times its first value at step {self.step - 1}")
 
 
-def _lerp(decay: float) -> Any:
-    """The update of averaged weights, for `AveragedModel`."""
+def smoothed(loss: Tensor, output: Any, share: float) -> Tensor:
+    """A mean cross entropy with this share of the uniform distribution in its targets."""
+    return loss if not share else (1 - share) * loss - share * F.log_softmax(output, -1).mean()
+
+
+def averaging(decay: float) -> Any:
+    """The update of weights that are averaged with this decay a step, for `AveragedModel`."""
 
     def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
         t = int(count)

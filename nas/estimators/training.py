@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
-import os
 import time
-import zipfile
-import zlib
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 
 from nas.architecture import Architecture, Fixed, digest
-from nas.errors import Diverged, StorageError, must, unknown_metric
+from nas.errors import Diverged, StorageError, must
 from nas.estimators.fit import Fit, check_recipe
-from nas.estimators.machine import checked_device, torch_threads
+from nas.estimators.machine import checked_device, checked_threads, on_device, settled
 from nas.estimators.recipe import Recipe
-from nas.evaluator import Trainer, seeded_module
-from nas.files import checksum
-from nas.proposal import CHECKSUM, Measurement, Outcome, Proposal
+from nas.estimators.weights import keep_weights, loaded, read_weights, weights_file, write_weights
+from nas.evaluator import Trainer, check_measured, seeded_module
+from nas.proposal import Measurement, Outcome, Proposal
 from nas.rng import derive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import nn
 
@@ -100,8 +94,7 @@ class TrainingEvaluator(Trainer):
             clip=clip,
         )
         check_recipe(self._recipe, task)
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise must("threads", "be a whole number of at least 1", threads)
+        checked_threads("threads", threads)
         checked_device("device", device)
         self._space, self._task = space, task
         self._device, self._threads = device, threads
@@ -128,7 +121,7 @@ class TrainingEvaluator(Trainer):
         if continued is not None and continued not in self._checkpoints.values():
             continued.unlink(missing_ok=True)
         if trial.proposal.fidelity < 1.0:
-            self._checkpoints[trial.number] = self._file("checkpoints", trial.proposal)
+            self._checkpoints[trial.number] = weights_file(self._folder, "checkpoints", trial.proposal)
 
     def load(self, proposal: Proposal, weights: Path) -> nn.Module:
         """The candidate's module in evaluation mode, on the CPU, with the weights of that file.
@@ -136,24 +129,19 @@ class TrainingEvaluator(Trainer):
         Raises:
             StorageError: the file cannot be read.
         """
-        with torch.random.fork_rng(devices=[]):
-            module = self._space.module(proposal.candidate)
-        module.load_state_dict(_read(weights))
-        return module.eval()
+        return loaded(self._space, proposal, weights)
 
     def score(self, proposal: Proposal, weights: Path, split: Split) -> Mapping[str, float]:
         """The task's metrics of saved weights on a split, exactly as they were when they were trained."""
-        with self._settled():
-            return self._task.score(self._on_device(self.load(proposal, weights)), split)
+        with settled(self._threads):
+            return self._task.score(on_device(self.load(proposal, weights), self._device), split)
 
     def _one(self, proposal: Proposal, seed: int) -> Outcome:
-        for metric in proposal.metrics:
-            if metric not in self.metrics:
-                raise unknown_metric(metric, self.metrics)
+        check_measured(proposal.metrics, self.metrics)
         if proposal.gradient != "none":
             raise must("gradient", "be 'none' where candidates are trained from scratch", proposal.gradient)
         start = time.perf_counter()
-        with self._settled():
+        with settled(self._threads):
             weights: Path | None = None
             notes: Mapping[str, str] = {}
             if isinstance(proposal.candidate, Fixed):
@@ -167,7 +155,7 @@ class TrainingEvaluator(Trainer):
         return Measurement({m: values[m] for m in proposal.metrics}, seconds, weights=weights, notes=notes)
 
     def _scored_as_is(self, proposal: Proposal, seed: int) -> Mapping[str, float]:
-        model = self._on_device(seeded_module(self._space, proposal, seed))
+        model = on_device(seeded_module(self._space, proposal, seed), self._device)
         values = dict(self._task.score(model, "val"))
         if "train_loss" in proposal.metrics:
             values["train_loss"] = self._task.score(model, "train")["loss"]
@@ -183,7 +171,7 @@ class TrainingEvaluator(Trainer):
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(derive(seed, "train", architecture.key, proposal.replicate))
             fit = Fit(
-                self._on_device(module),
+                on_device(module, self._device),
                 self._task,
                 recipe,
                 seed=seed,
@@ -194,13 +182,9 @@ class TrainingEvaluator(Trainer):
             fit.run(max(1, round(proposal.fidelity * fit.steps)))
             if self._folder is not None and proposal.fidelity < 1.0:
                 state = {"of": self._identity(fit, proposal, seed), **fit.state()}
-                _write(self._file("checkpoints", proposal), state)
+                write_weights(weights_file(self._folder, "checkpoints", proposal), state)
         values = {**self._task.score(fit.scored, "val"), "train_loss": fit.train_loss}
-        if self._folder is None:
-            return values, None, {}
-        weights = self._file("weights", proposal)
-        written = _write(weights, {name: value.cpu() for name, value in fit.scored.state_dict().items()})
-        return values, weights, {CHECKSUM: written}
+        return values, *keep_weights(self._folder, proposal, fit.scored)
 
     def _take_up(self, fit: Fit, proposal: Proposal, seed: int) -> None:
         """Go on from the furthest earlier state of the same training, where the proposal continues one."""
@@ -210,7 +194,7 @@ class TrainingEvaluator(Trainer):
         known = {float(p.stem.rpartition("-f")[2]): p for p in (self._folder / "checkpoints").glob(pattern)}
         for fidelity in sorted((f for f in known if f < proposal.fidelity), reverse=True):
             try:
-                state = _read(known[fidelity])
+                state = read_weights(known[fidelity])
             except StorageError as error:
                 _log.warning("%s; going on from an earlier one", error)
                 continue
@@ -224,45 +208,6 @@ class TrainingEvaluator(Trainer):
         settings: dict[str, Any] = {**asdict(fit.recipe), "seed": seed, "data": self._task.fingerprint()}
         return digest({**settings, "samples": proposal.samples, "steps": fit.steps, "device": self._device})
 
-    def _file(self, kind: str, proposal: Proposal) -> Path:
-        assert self._folder is not None
-        name = f"{proposal.candidate.key}-r{proposal.replicate}-f{proposal.fidelity:g}.pt"
-        return self._folder / kind / name
-
-    def _on_device(self, module: nn.Module) -> nn.Module:
-        if self._device == "cpu":
-            return module
-        moved: Any = module.to(self._device)
-        return cast("nn.Module", moved.to(memory_format=torch.channels_last))
-
-    @contextmanager
-    def _settled(self) -> Iterator[None]:
-        """The set number of threads, and cuDNN's repeatable algorithms."""
-        with torch_threads(self._threads), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
-            yield
-
 
 _Trained = tuple[Mapping[str, float], Path | None, Mapping[str, str]]
 """Values, the file of the weights, and notes about it."""
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> str:
-    """A file that is either whole or not there; gives its checksum, equal for equal contents."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(buffer.getbuffer())
-    partial.replace(path)
-    return checksum(buffer.getbuffer())
-
-
-def _read(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch leaves the checksums in it alone
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise StorageError(f"weights file {path} cannot be read: {damaged} in it is damaged")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError, zipfile.BadZipFile, zlib.error) as error:
-        raise StorageError(f"weights file {path} cannot be read: {error}") from error

@@ -16,5 +16,6 @@ BUILTIN = {
     "ranking": "nas.strategies.score_ranking:score_ranking",
     "robot": "nas.strategies.robot:robot",
     "robust_ranking": "nas.strategies.robust_ranking:robust_ranking",
+    "uniform": "nas.strategies.uniform:Uniform",
     "smbo": "nas.strategies.smbo:Smbo",
 }

@@ -118,6 +118,5 @@ def test_bad_settings(setting, message):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_cuda():
     assert measure(ms=1, target=host("cuda:0", "float16")).values["latency_ms"] > 1.0

@@ -457,7 +457,6 @@ def test_divergence_ends_training_early(how, message):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_training_on_cuda_repeats(tmp_path):
     trained = evaluator(device="cuda:0", folder=tmp_path, epochs=5)
     (one,), (two,) = trained.evaluate([proposal(8)], seed=0), trained.evaluate([proposal(8)], seed=0)
