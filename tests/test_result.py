@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import torch
 from test_run import DIGITS, TRAINING, Flat
 
 from nas.budget import Budget
@@ -47,6 +50,41 @@ def test_training_replicate_zero_again_gives_the_scored_weights(run):
     assert run.result.train(member).resolve() == member.weights.resolve()
     assert run.result.test([member]) == run.result.test([member])
     assert member.weights.stat().st_size == len(before)
+
+
+def test_fine_tuning_goes_on_from_the_kept_weights_and_repeats(run):
+    result, member = run.result, run.result.front()[0]
+    before = result.test([member])[0]
+    kept = member.weights.read_bytes()
+    one, again, longer = (result.fine_tune(member, epochs, lr=0.05) for epochs in (3, 3, 6))
+    assert one.test == again.test
+    assert one.test["loss"] < before["loss"]
+    assert longer.test["loss"] < one.test["loss"]
+    assert member.weights.read_bytes() == kept
+    task = result.parts.task
+    assert (task.score(one.module, "val"), task.score(one.module, "test")) == (one.val, one.test)
+    still = result.fine_tune(member, 1, lr=1e-9)
+    assert still.test["loss"] == pytest.approx(before["loss"], rel=1e-4)
+
+
+def test_fine_tuning_of_nothing_is_refused(run):
+    member = run.result.front()[0]
+    with pytest.raises(BadInput, match="epochs must be a whole number of at least 1"):
+        run.result.fine_tune(member, 0)
+    with pytest.raises(BadInput, match="lr must"):
+        run.result.fine_tune(member, 1, lr=-1.0)
+
+
+def test_what_was_fine_tuned_is_exported_as_such(run, tmp_path):
+    result, member = run.result, run.result.front()[-1]
+    tuned = result.fine_tune(member, 2)
+    facts, weights = result.export([member], tmp_path, ["json"], {member.trial: tuned})
+    content = json.loads(facts.read_text())
+    assert content["provenance"]["fine_tuned_epochs"] == 2
+    assert content["metrics"] == {"accuracy": tuned.val["accuracy"], "params": member.values["params"]}
+    module = result.parts.space.build(member.architecture).eval()
+    module.load_state_dict(torch.load(weights, weights_only=True))
+    assert result.parts.task.score(module, "test") == tuned.test
 
 
 def test_a_training_that_fails_is_told(run, monkeypatch):

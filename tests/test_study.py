@@ -21,7 +21,7 @@ from nas.evaluator import Evaluator, Known
 from nas.executor import Executor, evaluate_unit, log_file
 from nas.files import FolderFiles
 from nas.front import Front
-from nas.history import MemoryHistory, OptunaHistory
+from nas.history import History, MemoryHistory, OptunaHistory
 from nas.memo import Memoized
 from nas.proposal import Failure, Measurement, Proposal
 from nas.rng import stream
@@ -658,6 +658,28 @@ def test_an_interrupted_run_goes_on_like_one_that_was_not(at, batch, anew):
     assert [t.number for t in history.trials] == list(range(16))
     assert one.spent.trials == 16
     assert [m.trial for m in one.front()] == [m.trial for m in straight.front()]
+
+
+class Full(History):
+    """A history whose storage is full after some trials."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room = room
+
+    def _store(self, trials):
+        if len(self.trials) + len(trials) > self.room:
+            raise StorageError("no space left")
+
+
+def test_what_ended_and_could_not_be_stored_is_named_as_lost():
+    one = study(RandomSearch(SPACE, LOSS), history=Full(5), executor=Places(3))
+    with pytest.raises(StorageError, match="no space left"):
+        one.run(Budget(trials=12))
+    stored = {t.number for t in one.history.trials}
+    assert len(stored) == 5
+    assert sorted(stored | set(one.lost)) == list(range(8))
+    assert not stored & set(one.lost)
 
 
 def test_several_places_lose_only_what_was_in_flight():

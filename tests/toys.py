@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from hypothesis import strategies as st
 
 from nas import Categorical, Integer, Nested, OneOf, Real, Repeat, When
+from nas.evaluator import FunctionEvaluator, Known
 from nas.proposal import Failure, Measurement, Proposal, Trial
+from nas.registry import create
 from nas.testing.problems import (
     SPACES,
     Shifted,
@@ -32,6 +36,33 @@ __all__ = [
 
 OF_A_POOL = {name: {"metrics": ["near", "cost"]} for name in ("ranking", "robot", "robust_ranking")}
 """Strategies that ask for metrics of a pool, with metrics of the known problems."""
+
+
+OF_PATHS = {
+    "fair": {"epochs": 10, "paths": 4},
+    "pada": {"epochs": 10},
+    "progressive": {"epochs": 10},
+    "sandwich": {"epochs": 10},
+    "shift": {"epochs": 10, "every": 10, "bins": 3, "samples": 16, "iterations": 2},
+    "uniform": {"epochs": 10},
+}
+"""Path samplers, with settings for a schedule of 100 steps."""
+
+
+@cache
+def ten_batches():
+    """80 training samples in ten batches."""
+    return create("task", {"name": "digits", "limit": 100, "batch_size": 8})
+
+
+def counted(space):
+    """Cheap metrics of a space without modules: ``macs`` grows with each number and each active decision."""
+
+    def macs(architecture):
+        numbers = [v for v in architecture.values() if isinstance(v, int | float)]
+        return 10.0 * len(architecture) + sum(map(float, numbers))
+
+    return Known(FunctionEvaluator(macs, "macs", space, cheap=("macs",)), 0)
 
 
 def trial(number, candidate, role="search", metrics=None, **values):

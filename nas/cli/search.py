@@ -118,7 +118,8 @@ def _searched(search: Search, place: Path, stored: dict[str, Any], *, as_json: b
 
 def _say_step(stage: str, tally: Tally) -> None:
     """A line about a training."""
-    loss = f", loss {tally.losses[-1]:.3g}" if tally.losses else ""
+    late = tally.losses[-(1 + len(tally.losses) // 10) :]
+    loss = f", loss {sum(late) / len(late):.3g}" if late else ""
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     used = tally.used
     say(f"{stage}: {used['trials']:,.0f} paths trained{loss}{skipped}, {duration(used['wall_seconds'])}")

@@ -98,6 +98,22 @@ def test_export_writes_the_front_or_one_of_it(trained):
     assert "unknown exporter 'pt9'" in answer.err
 
 
+def test_export_fine_tunes_first_on_request(trained):
+    trial = json.loads((trained.folder / "run" / "front.json").read_text())["members"][-1]["trial"]
+    words = ("export", "run", "--format", "json", "--trial", trial, "--fine-tune", 1, "--lr", 0.02)
+    answer = trained(*words)
+    assert answer.code == 0, answer.err
+    assert f"trial {trial} has after 1 epochs of fine-tuning, on the test split: accuracy" in answer.out
+    found = json.loads(trained(*words, "--json").out)
+    assert set(found["test"][str(trial)]) == {"accuracy", "loss"}
+    assert [name.rpartition(".")[2] for name in found["files"]] == ["json", "pt"]
+    facts = json.loads((trained.folder / found["files"][0]).read_text())
+    assert facts["provenance"]["fine_tuned_epochs"] == 1
+    answer = trained("export", "run", "--fine-tune", 1, "--lr", 0)
+    assert answer.code == 2
+    assert "lr must" in answer.err
+
+
 def test_a_moved_run_opens_without_the_sources_of_its_user(trained, monkeypatch):
     before = trained("front", "run", "--test", "--json").out
     place = trained.folder / "elsewhere"

@@ -12,7 +12,8 @@ from toys import ToySpace
 from nas import BadInput, Categorical, FunctionEvaluator
 from nas.errors import UnknownMetric
 from nas.parts import Search
-from nas.report.ranks import kendall, rank_study
+from nas.report.ranks import rank_study
+from nas.report.statistics import kendall
 from nas.rng import stream
 
 LINE = ToySpace([Categorical("i", tuple(range(60)))])

@@ -16,10 +16,12 @@ from nas import (
     FunctionEvaluator,
     Graph,
     Measurement,
+    Mixture,
     Proposal,
     Space,
     Strategy,
 )
+from nas.errors import must
 from nas.rng import stream
 from nas.strategies.random_search import RandomSearch
 from nas.testing import check_evaluator, check_space, check_strategy
@@ -89,18 +91,55 @@ class Recipe(Plain):
         return {"lr": [0.1]}
 
 
+class Shared:
+    """A sound supernet of plain spaces, to be broken one method at a time."""
+
+    mixtures = False
+    signature = "shared"
+
+    def __init__(self, space):
+        self.space, self.module = space, nn.Linear(4, 2)
+
+    def forward(self, x, candidate):
+        if isinstance(candidate, Mixture):
+            raise must("candidate", "be an architecture", candidate)
+        self.space.architecture(candidate)
+        return self.module(x)
+
+    def path(self, architecture):
+        return self.module
+
+
+class Sharing(Plain):
+    def supernet(self):
+        return Shared(self)
+
+
 class Lying(Plain):
     def supernet(self):
-        class Supernet:
-            mixtures = False
-
+        class Lies(Shared):
             def forward(self, x, candidate):
-                return torch.zeros(2, 2)
+                return super().forward(x, candidate) + 1.0
 
+        return Lies(self)
+
+
+class Renamed(Plain):
+    def supernet(self):
+        class Renames(Shared):
             def path(self, architecture):
-                return nn.Linear(4, 2)
+                return nn.Sequential(self.module)
 
-        return Supernet()
+        return Renames(self)
+
+
+class RunsAnything(Plain):
+    def supernet(self):
+        class Runs(Shared):
+            def forward(self, x, candidate):
+                return self.module(x)
+
+        return Runs(self)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +154,8 @@ class Lying(Plain):
         (HalfGraph, "graph_is_valid"),
         (Recipe, "recipe_is_json"),
         (Lying, "supernet_path_is_its_module"),
+        (Renamed, "supernet_path_fits_its_build"),
+        (RunsAnything, "supernet_refuses_other_candidates"),
     ],
 )
 def test_broken_spaces_are_found(space, check):
@@ -123,8 +164,9 @@ def test_broken_spaces_are_found(space, check):
     assert set(complaints) <= {check, "same_seed_same_weights", "build_runs_forward"}
 
 
-def test_a_sound_space_has_no_complaints():
-    assert _complaints(check_space(Plain(), torch.ones(2, 4))) == {}
+@pytest.mark.parametrize("space", [Plain, Sharing])
+def test_a_sound_space_has_no_complaints(space):
+    assert _complaints(check_space(space(), torch.ones(2, 4))) == {}
 
 
 def test_broken_variation_and_counting_are_found(monkeypatch):

@@ -23,7 +23,12 @@ SETTINGS = {
 }
 """What makes some evaluators quick, or what they need to be given."""
 
+SHARED = {"name": "nasbench201", "nodes": 3, "cells": 1, "channels": 4}
+"""A space with a supernet, whose weights some evaluators train or look at."""
+
 SPACES = {
+    "inherited": SHARED,
+    "paths": SHARED,
     "program_optimizer": {"name": "program", "interface": "optimizer"},
     "program_regression": {"name": "program", "width": 4},
     "latency_transferred": {"name": "table"},
@@ -31,6 +36,9 @@ SPACES = {
     "tabular_surrogate": {"name": "table"},
 }
 """What some evaluators measure instead of perceptrons."""
+
+ASKED = {"paths": ("gradient_norm", "train_loss")}
+"""What some evaluators are asked for instead of all that they measure, which is not to be had at once."""
 
 TARGETS = {"latency_predicted": create("target", {"name": "t4"})}
 """What some evaluators measure for instead of this machine."""
@@ -42,14 +50,15 @@ def _offers(name):
     perceptrons = {"name": "mlp", "layers": 2, "widths": [4, 8]}
     space = create("space", SPACES.get(name, perceptrons), {"task": task})
     target, objectives = TARGETS.get(name, Target()), parse_objectives("max accuracy")
-    return {"task": task, "space": space, "target": target, "objectives": objectives}
+    given = {"task": task, "space": space, "target": target, "objectives": objectives}
+    return {**given, "supernet": space.supernet()}
 
 
 @functools.cache
 def _subject(name):
     evaluator = create("evaluator", {"name": name, **SETTINGS.get(name, {})}, _offers(name))
     rng, space = stream(0, "conformance"), _offers(name)["space"]
-    metrics = tuple(sorted(evaluator.metrics))
+    metrics = ASKED.get(name, tuple(sorted(evaluator.metrics)))
     proposals = [Proposal(space.sample(rng), metrics) for _ in range(2)]
     return evaluator, [*proposals, Proposal(space.sample(rng), metrics[:1])]
 

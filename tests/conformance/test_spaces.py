@@ -24,10 +24,13 @@ SETTINGS = {
     },
     "nasbench201": lambda _task: {"cells": 1, "channels": 4},
     "conv": lambda _task: CONV,
+    "darts": lambda _task: {"layers": 3, "channels": 4},
     "hw_gpt_bench": lambda _task: {"vocabulary": 10},
+    "mobile": lambda _task: {"width": 0.25, "depth": 2},
     "nasbench_macro": lambda _task: {"channels": 4},
     "transnasbench101_macro": lambda _task: {"channels": 4},
     "transnasbench101_micro": lambda _task: {"channels": 4},
+    "vit": lambda _task: {"embed_dims": [8, 16], "depth": 4},
 }
 """What some spaces need to be given, or to be small."""
 

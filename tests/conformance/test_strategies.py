@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from toys import OF_A_POOL
+from toys import OF_A_POOL, OF_PATHS, counted, ten_batches
 
 from nas.registry import create, names
 from nas.testing import SEARCHING_CHECKS, STRATEGY_CHECKS, check_strategy
@@ -16,8 +16,11 @@ half are no objectives: they are compared where metrics cost nothing (tests/stra
 
 def _factory(name):
     def make(space, objectives):
-        spec = {"name": name, **OF_A_POOL.get(name, {})}
-        return create("strategy", spec, {"space": space, "objectives": objectives})
+        spec = {"name": name, **OF_A_POOL.get(name, {}), **OF_PATHS.get(name, {})}
+        offers = {"space": space, "objectives": objectives}
+        if name in OF_PATHS:
+            offers |= {"task": ten_batches(), "known": counted(space)}
+        return create("strategy", spec, offers)
 
     return make
 
@@ -29,7 +32,9 @@ def test_strategy(name, check):
 
 
 @pytest.mark.parametrize("check", SEARCHING_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", sorted({*names("strategy")} - {*LEARNS_NOTHING} - {*OF_A_POOL}))
+@pytest.mark.parametrize(
+    "name", sorted({*names("strategy")} - {*LEARNS_NOTHING} - {*OF_A_POOL} - {*OF_PATHS})
+)
 def test_searching_strategy(name, check):
     check(_factory(name))
 

@@ -20,8 +20,10 @@ from nas.estimators.inherited import InheritedEvaluator
 from nas.executors.processes import Processes
 from nas.memo import Memoized
 from nas.objective import parse_objectives
+from nas.parts import Search
 from nas.proposal import CHECKSUM, Measurement, Proposal
 from nas.rng import derive, stream
+from nas.run import Run
 from nas.sharing import (
     Choice,
     ElasticConv2d,
@@ -298,6 +300,23 @@ def test_worker_processes_give_the_same_and_their_weights():
         found.append({t.proposal.candidate: dict(t.values) for t in study.history.trials})
     assert found[0] == found[1]
     assert len(found[0]) == 3
+
+
+def test_what_a_run_found_is_tested_fine_tuned_and_exported_as_it_was_scored(tmp_path):
+    task = {"name": "digits", "limit": 300}
+    evaluators = [{"name": "inherited", "calibration": 100}]
+    search = Search(SPACE, "max accuracy", Budget(trials=3), task, evaluators=evaluators, strategy="random")
+    run = Run(search, tmp_path / "run")
+    run.search()
+    result, member = run.result, run.result.front()[0]
+    run.close()
+    trainer, proposed = result.parts.trainer(), Proposal(member.candidate, ALL)
+    assert trainer.score(proposed, member.weights, "val")["accuracy"] == member.values["accuracy"]
+    (before,) = result.test([member])
+    tuned = result.fine_tune(member, 10, lr=0.1)
+    assert tuned.test["loss"] < before["loss"]
+    facts, _ = result.export([member], tmp_path / "out", ["json"], {member.trial: tuned})
+    assert facts.is_file()
 
 
 def test_it_pickles_with_the_weights_of_that_moment():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -83,6 +84,45 @@ def test_fast_models_are_timed_more_often():
 def test_time_is_limited():
     assert measure(ms=4, runs=1000, warmup=0, seconds=0.02).notes["runs"] <= 6
     assert measure(ms=4, runs=1000, warmup=0, seconds=1e-9).notes["runs"] == 1
+
+
+class Counting:
+    calls = 0
+
+    def __init__(self, forward):
+        self._forward = forward
+
+    def __get__(self, module, kind):
+        def forward(x):
+            self.calls += 1
+            return self._forward(module, x)
+
+        return forward
+
+
+class Chains(nas.Space):
+    decisions = (nas.Integer("layers", 1, 8),)
+
+    def build(self, architecture):
+        layers = [nn.Linear(512, 512) for _ in range(architecture["layers"])]
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 512), *layers)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_it_runs_on_the_targets_backend(backend, monkeypatch):
+    pytest.importorskip(backend)
+    pytest.importorskip("onnx")
+    evaluator = LatencyMeasured(Chains(), TASK, replace(host(), backend=backend), runs=3, blocks=1)
+    monkeypatch.setattr(nn.Linear, "forward", count := Counting(nn.Linear.forward))
+    found = []
+    for layers in (1, 8):
+        proposal = Proposal(Chains().architecture({"layers": layers}), ("latency_ms",))
+        found += evaluator.evaluate([proposal], seed=0)
+    one, eight = (outcome.values["latency_ms"] for outcome in found)
+    assert eight > 2 * one
+    assert count.calls <= 4 * (2 + 9)  # to export it, not to time it
+    with pytest.raises(BadInput, match="unknown backend to time 'tensorrt'"):
+        LatencyMeasured(SPACE, TASK, replace(host(), backend="tensorrt"))
 
 
 def test_what_it_declares():

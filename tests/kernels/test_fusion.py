@@ -81,6 +81,51 @@ def test_onnxruntime_runs_as_many_kernels_as_predicted(name, tmp_path, monkeypat
     assert len(kernels(module, x, "onnxruntime")) == real, nodes
 
 
+OPENVINO = ["mobile", "residual", "nasbench201", "pools", "dead branches", "mobile with relu", "transformer"]
+
+
+@pytest.mark.parametrize("name", OPENVINO)
+def test_openvino_runs_as_many_kernels_as_predicted(name):
+    pytest.importorskip("openvino")
+    backend = pytest.importorskip("nas.kernels.runners.openvino")
+    build, shape = ALL[name]
+    module, x = build(), torch.ones(2, *shape)
+    layers = Counter(backend.layers(backend.compiled(backend.exported(module, x))))
+    moves = {"Input", "Output", "Const", "Reorder", "Reshape", "Transpose", "Split"}
+    real = sum(count for kind, count in layers.items() if kind not in moves)
+    found = kernels(module, x, "openvino")
+    # In a model that came through ONNX, each attention's queries and keys are scaled by kernels of their own.
+    assert len(found) + 2 * sum(k.op.family == "attention" for k in found) == real, layers
+
+
+XNNPACK = ["mobile", "residual", "nasbench201", "pools", "dead branches", "mobile with relu"]
+
+
+@pytest.mark.parametrize("name", XNNPACK)
+def test_executorch_gives_xnnpack_as_many_nodes_as_predicted(name, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        preprocess = pytest.importorskip("executorch.backends.xnnpack.xnnpack_preprocess")
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        graphs, write = [], preprocess.serialize_xnnpack_binary
+        monkeypatch.setattr(
+            preprocess, "serialize_xnnpack_binary", lambda g, *rest: graphs.append(g) or write(g, *rest)
+        )
+        build, shape = ALL[name]
+        module, x = build(), torch.ones(2, *shape)
+        program = torch.export.export(module, (x,))
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    nodes = Counter(type(node.xnode_union).__name__ for graph in graphs for node in graph.xnodes)
+    given = sum(
+        count for kind, count in nodes.items() if kind not in ("XNNStaticTranspose", "XNNStaticReshape")
+    )
+    # Pools with a divisor of their own stay outside.
+    left = sum("avg_pool2d" in str(node.target) for node in lowered.exported_program().graph.nodes)
+    assert len(kernels(module, x, "executorch")) == given + left, nodes
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for the CPU needs g++")
 @pytest.mark.parametrize("build", [lambda: nn.Sequential(*transformer()[:2]).eval()], ids=["a block"])
@@ -121,6 +166,17 @@ def test_a_result_that_others_read_is_written():
     assert names(first) == ("sigmoid",)
     assert product.op == third.op
     assert second.bytes == 4 * 16 * 2
+
+
+def test_a_result_may_be_given_and_read_further():
+    class Both(nn.Module):
+        def forward(self, x):
+            a = torch.sigmoid(x)
+            return a, torch.tanh(a)
+
+    (kernel,) = kernels(Both().eval(), torch.ones(4, 4), "inductor")
+    assert names(kernel) == ("sigmoid", "tanh")
+    assert kernel.bytes == 4 * 16 * 3  # x is read; both results are written
 
 
 def test_a_residual_is_not_added_before_its_branch_is_known():

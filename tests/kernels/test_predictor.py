@@ -193,11 +193,14 @@ def test_bad_tables_and_too_few_rows_are_refused():
 def test_composition_finds_gaps_dispatch_and_reuse():
     rng = np.random.default_rng(0)
     kernels, work = rng.integers(5, 200, size=120), np.exp(rng.normal(size=120))
-    truth = Composition(reuse=0.8, gap_ms=0.004, dispatch_ms=0.02, fixed_ms=0.1)
-    ms = truth.total_ms(work, kernels)
+    weights = np.where(rng.random(120) < 0.5, rng.uniform(0.5, 2, size=120), 0.0)
+    truth = Composition(reuse=0.8, gap_ms=0.004, dispatch_ms=0.02, fixed_ms=0.1, fetch=0.8)
+    ms = truth.total_ms(work, kernels, weights)
     assert (0.02 * kernels > 0.8 * work + 0.004 * kernels).mean() > 0.2  # the host is slower for some
-    found = Composition.fit(work, kernels, ms * np.exp(0.01 * rng.normal(size=120)), np.full(120, 1.2))
-    assert mape(found.total_ms(work, kernels), ms) < 0.03
+    noisy = ms * np.exp(0.01 * rng.normal(size=120))
+    found = Composition.fit(work, kernels, weights, noisy, np.full(120, 1.2))
+    assert mape(found.total_ms(work, kernels, weights), ms) < 0.03
+    assert found.fetch == pytest.approx(0.8, rel=0.15)
     assert found.factor(0.9, 1.2) < 1.1
     assert Composition.of_record(json.loads(json.dumps(found.record()))).factor(0.9, 1.2) == found.factor(
         0.9, 1.2
@@ -206,8 +209,8 @@ def test_composition_finds_gaps_dispatch_and_reuse():
 
 def test_few_networks_scale_and_none_leave_a_wide_band():
     work, kernels = np.array([1.0, 2.0]), np.array([10, 20])
-    found = Composition.fit(work, kernels, 3 * work, np.array([1.2, 1.2]))
+    found = Composition.fit(work, kernels, np.zeros(2), 3 * work, np.array([1.2, 1.2]))
     np.testing.assert_allclose(found.total_ms(work, kernels), 3 * work)
     assert found.factor(0.9, 1.2) == Composition().factor(0.9, 1.2) == 2.0
     with pytest.raises(BadInput, match="at least one"):
-        Composition.fit(*(np.zeros(0),) * 4)
+        Composition.fit(*(np.zeros(0),) * 5)

@@ -14,7 +14,8 @@ from nas.kernels.capture import capture
 from nas.kernels.op import Op
 from nas.kernels.plan import resized
 from nas.kernels.runners import runner
-from nas.kernels.runners.single import single
+from nas.kernels.runners.onnx_graph import copies_of
+from nas.kernels.runners.single import copies, single
 from nas.kernels.timing import Timer
 from nas.rng import stream
 
@@ -130,12 +131,13 @@ def test_eager_times_it(name):
         assert 0.0 < timing.p10_ms <= timing.median_ms <= timing.p90_ms
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("name", [n for n in MODULES if n != "attention"])
-def test_onnxruntime_times_it(name):
-    pytest.importorskip("onnxruntime")
+def test_a_backend_of_exported_models_times_it(name, backend):
+    pytest.importorskip(backend)
     pytest.importorskip("onnx")
     for op in ops(name):
-        assert runner("onnxruntime").op(op, 0, FAST).median_ms > 0.0
+        assert runner(backend).op(op, 0, FAST).median_ms > 0.0
 
 
 def test_a_graph_computes_what_the_call_computes():
@@ -143,10 +145,22 @@ def test_a_graph_computes_what_the_call_computes():
     backend = pytest.importorskip("nas.kernels.runners.onnxruntime")
     for name in ("linear", "relu6", "silu", "softmax", "max pool", "mean pool", "batch norm", "layer norm"):
         (op,) = ops(name)
-        graph, one = backend._Graph(), single(op, 0)
-        backend._MAKERS[op.family](graph, op, one, 0)
-        (found,) = backend.session_of(graph.model()).run(None, graph.inputs)
-        np.testing.assert_allclose(found, one().numpy(), rtol=1e-4, atol=1e-5)
+        graph = copies_of(op, 0, 3)
+        found = backend.session_of(graph.model()).run(None, graph.inputs)
+        for i in range(3):
+            np.testing.assert_allclose(found[i], single(op, i)().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_many_copies_of_tiny_operations_are_timed_and_few_that_do_not_fit_the_cache():
+    def copied(n):
+        op = Op("linear", "linear", (1, n, n), "float32", 2.0 * n * n, 4.0 * n, 4.0 * n * n, 4.0 * n)
+        return copies(op, 2.0**21, 32), op.bytes
+
+    assert copied(8)[0] == 32
+    count, size = copied(256)
+    assert 1 < count < 32
+    assert count * size <= 2**20
+    assert copied(1024)[0] == 1
 
 
 def test_larger_operations_take_longer():
@@ -164,10 +178,12 @@ def test_a_network_runs_as_it_is():
     assert torch.equal(found, net(x))
 
 
-def test_an_exported_network_gives_the_same():
-    pytest.importorskip("onnxruntime")
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_an_exported_network_gives_the_same(backend):
+    pytest.importorskip(backend)
     net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval(), torch.randn(1, 3, 8, 8)
-    (found,) = runner("onnxruntime").prepared(net, x)()
+    done = runner(backend).prepared(net, x)()
+    (found,) = [done.get_output_tensor().data] if backend == "openvino" else done
     np.testing.assert_allclose(found, net(x).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -189,9 +205,11 @@ def test_backends_and_devices_that_are_not_here_are_refused():
         runner("eager", "elsewhere")
     with pytest.raises(BadInput, match="device must be cpu"):
         runner("onnxruntime", "cuda:0")
+    with pytest.raises(BadInput, match="device must be cpu"):
+        runner("openvino", "cuda:0")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.cuda
 def test_cuda_is_timed_by_events():
     timing = runner("eager", "cuda:0").op(ops("linear")[0], 0, FAST)
     assert 0.0 < timing.p10_ms <= timing.median_ms

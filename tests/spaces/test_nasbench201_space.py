@@ -13,7 +13,7 @@ from torch import nn
 
 from nas.errors import BadInput
 from nas.rng import stream
-from nas.spaces.nasbench201 import OPS, Cell, NasBench201Space, Reduction
+from nas.spaces.nasbench201 import OPS, Cell, NasBench201Space, Reduction, operation
 
 SPACE = NasBench201Space()
 EDGES = ("edge_0_1", "edge_0_2", "edge_1_2", "edge_0_3", "edge_1_3", "edge_2_3")
@@ -22,6 +22,10 @@ NONE = {(int(name[5]), int(name[7])): "none" for name in EDGES}
 
 def cell_of(ops):
     return SPACE.architecture(dict(zip(EDGES, ops, strict=True)))
+
+
+def fixed(ops, channels):
+    return Cell({edge: operation(op, channels) for edge, op in ops.items()})
 
 
 def parameters(module):
@@ -155,23 +159,23 @@ def test_the_graph_is_what_the_cell_computes():
     for i in range(40):
         architecture = SPACE.sample(stream(0, i))
         ops = {(int(k[5]), int(k[7])): op for k, op in architecture.items()}
-        cell = Cell(ops, 3)
+        cell = fixed(ops, 3)
         graph = SPACE.graph(architecture).checked()
         with torch.no_grad():
             torch.testing.assert_close(run(cell, x), evaluate(graph, cell.eval(), x))
 
 
 def test_what_reads_nothing_gives_nothing_even_with_a_learned_bias():
-    dead = Cell({**NONE, (0, 3): "skip_connect", (1, 3): "nor_conv_3x3"}, 2)
+    dead = fixed({**NONE, (0, 3): "skip_connect", (1, 3): "nor_conv_3x3"}, 2)
     torch.nn.init.ones_(dead.edges["edge_1_3"][2].bias)
     x = torch.randn(2, 2, 4, 4)
     assert torch.equal(run(dead, x), x)
-    assert torch.equal(run(Cell(NONE, 2), x), torch.zeros_like(x))
+    assert torch.equal(run(fixed(NONE, 2), x), torch.zeros_like(x))
 
 
 def test_pooling_leaves_the_border_out_of_the_mean():
     ones = torch.ones(1, 1, 4, 4)
-    assert torch.equal(run(Cell({**NONE, (0, 3): "avg_pool_3x3"}, 1), ones), ones)
+    assert torch.equal(run(fixed({**NONE, (0, 3): "avg_pool_3x3"}, 1), ones), ones)
 
 
 def test_the_small_cell_has_the_graph_of_its_three_nodes():
