@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from functools import cached_property
@@ -274,7 +275,11 @@ class Space(ABC):
 
     @final
     def offers(self, probe: Architecture) -> frozenset[str]:
-        """What strategies may ask of the space: ``finite``, ``categorical``, ``graph``, ``supernet``."""
+        """What strategies may ask of the space.
+
+        ``decisions`` always; ``finite``, ``categorical``, ``graph``; ``supernet``, and ``mixtures`` where
+        that runs relaxed architectures.
+        """
         from nas.decision import Categorical
 
         found = {"decisions"}
@@ -284,9 +289,25 @@ class Space(ABC):
             found.add("categorical")
         if self.graph(probe) is not None:
             found.add("graph")
-        if self.supernet() is not None:
-            found.add("supernet")
-        return frozenset(found)
+        return frozenset(found | self._offered_by_supernet)
+
+    @final
+    @cached_property
+    def _offered_by_supernet(self) -> frozenset[str]:
+        """What a supernet adds to `offers`; as it is only looked at, its weights need no numbers."""
+        torch = sys.modules.get("torch")  # whoever makes modules has loaded it
+        if torch is None:
+            supernet = self.supernet()
+        else:
+            with torch.random.fork_rng(devices=[]):
+                try:
+                    with torch.device("meta"):
+                        supernet = self.supernet()
+                except RuntimeError:  # it reads the numbers
+                    supernet = self.supernet()
+        if supernet is None:
+            return frozenset()
+        return frozenset({"supernet", "mixtures"} if supernet.mixtures else {"supernet"})
 
 
 class Adaptation(Space):

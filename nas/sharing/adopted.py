@@ -17,10 +17,11 @@ from nas.sharing.elastic import Elastic, Followed
 from nas.sharing.importance import by_loss, by_weights, order
 from nas.sharing.plan import Row, Width, rows_of, widths_of
 from nas.sharing.space import ElasticSpace
-from nas.sharing.supernet import ElasticSupernet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from nas.sharing.supernet import ElasticSupernet
 
 ALONE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 """Models that are exchanged as a whole, and so need something that holds them."""
@@ -145,7 +146,7 @@ class _Plan(NamedTuple):
         return depths + [
             Categorical(w.name, options, when=self._when(w.place))
             for w in self.widths
-            if len(options := sizes(w.units.count, shares)) > 1
+            if len(options := sizes(w.units.number, shares)) > 1
         ]
 
     def _when(self, place: str) -> tuple[When, ...]:
@@ -220,7 +221,7 @@ def _kept(
             try:
                 out = network(example)
                 reason = "" if _alike(out, whole) else "the output changes its shape without it"
-            except Exception as error:  # noqa: BLE001 - whatever the model's own code does
+            except Exception as error:
                 reason = f"the model does not run without it ({type(error).__name__}: {error})"
             if reason:
                 rigid[d.name] = reason

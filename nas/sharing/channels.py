@@ -32,8 +32,11 @@ PLANAR = (
     *(nn.Upsample, nn.ZeroPad2d, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
 )
 POINTWISE_CALLS = frozenset(
-    "relu relu_ relu6 gelu silu elu selu celu leaky_relu mish softplus sigmoid sigmoid_ tanh hardswish "
-    "hardsigmoid hardtanh dropout contiguous clone detach float to clamp square sqrt exp abs neg".split()
+    (
+        *("relu", "relu_", "relu6", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "mish", "softplus"),
+        *("sigmoid", "sigmoid_", "tanh", "hardswish", "hardsigmoid", "hardtanh", "dropout", "contiguous"),
+        *("clone", "detach", "float", "to", "clamp", "square", "sqrt", "exp", "abs", "neg"),
+    )
 )
 PLANAR_FUNCTIONS = frozenset(
     (
@@ -73,6 +76,12 @@ class Channels:
     readers: list[Reader] = field(default_factory=list)
     followers: list[str] = field(default_factory=list)
     reason: str = ""
+
+    def within(self, prefix: str) -> Channels:
+        """The same, named as parts of a larger module."""
+        readers = [r._replace(name=prefix + r.name) for r in self.readers]
+        writers, followers = ([prefix + name for name in names] for names in (self.writers, self.followers))
+        return Channels(self.units, writers, readers, followers, self.reason)
 
     def join(self, other: Channels) -> None:
         """Take over what belongs to another set of as many channels."""
@@ -119,7 +128,7 @@ def channels_of(graph: fx.GraphModule, inputs: tuple[Any, ...]) -> list[Channels
         inputs: of one call.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        ShapeProp(graph).propagate(*inputs)  # type: ignore[no-untyped-call]
+        ShapeProp(graph).propagate(*inputs)
     walk = _Walk(graph)
     for node in graph.graph.nodes:
         walk.visit(node)

@@ -33,23 +33,23 @@ class Units(NamedTuple):
     """Units of which some can be left out.
 
     Attributes:
-        count: how many there are.
+        number: how many there are.
         written: weights that make them; a batch norm's scales where it undoes those before.
         read: weights that are applied to them.
     """
 
-    count: int
+    number: int
     written: Sequence[Part]
     read: Sequence[Part]
 
 
 def by_weights(units: Units) -> Tensor:
-    """The product of the L1 norms of a unit's written and its read weights, shape (count,).
+    """The product of the L1 norms of a unit's written and its read weights, shape (number,).
 
     Source: Li et al. 2017 (pruning filters), sec. 3.1, L1 norm of the filter; times that of the weights that
     read it, since a unit's effect is scaled by both.
     """
-    norms = [sum(_norm(p, units.count) for p in parts) for parts in (units.written, units.read) if parts]
+    norms = [sum(_norm(p, units.number) for p in parts) for parts in (units.written, units.read) if parts]
     return torch.stack([n for n in norms if isinstance(n, Tensor)]).prod(0)
 
 
@@ -58,7 +58,7 @@ def _norm(part: Part, count: int) -> Tensor:
 
 
 def by_loss(units: Iterable[Units], model: nn.Module, loss: Callable[[], Tensor]) -> list[Tensor]:
-    """The first-order change of a loss when a unit is left out, shape (count,) for each group of units.
+    """The first-order change of a loss when a unit is left out, shape (number,) for each group of units.
 
     Args:
         units: groups of them.
@@ -71,12 +71,12 @@ def by_loss(units: Iterable[Units], model: nn.Module, loss: Callable[[], Tensor]
     model.zero_grad(set_to_none=True)
     frozen = [p for p in model.parameters() if not p.requires_grad]
     for p in frozen:
-        p.requires_grad_(requires_grad=True)
+        p.requires_grad = True
     with torch.enable_grad():
-        loss().backward()
-    scores = [sum((_effect(part, u.count) for part in u.read), torch.zeros(())).square() for u in units]
+        loss().backward()  # type: ignore[no-untyped-call]
+    scores = [sum((_effect(part, u.number) for part in u.read), torch.zeros(())).square() for u in units]
     for p in frozen:
-        p.requires_grad_(requires_grad=False)
+        p.requires_grad = False
     model.zero_grad(set_to_none=True)
     return scores
 
@@ -88,5 +88,5 @@ def _effect(part: Part, count: int) -> Tensor:
 
 
 def order(importance: Tensor) -> Tensor:
-    """Units from the most to the least important, the earlier first among equals; shape (count,)."""
+    """Units from the most to the least important, the earlier first among equals; shape (units,)."""
     return importance.argsort(descending=True, stable=True)

@@ -68,7 +68,8 @@ class ElasticLinear(Elastic, nn.Linear):
     def _used(self) -> tuple[Tensor, Tensor | None]:
         """The weights and bias of the first outputs of each part, and of the first inputs."""
         i, o, biased = self.seen
-        weight, bias = self.weight, self.bias if biased else None
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias if biased else None
         if i < self.in_features:
             weight = weight[:, :i]
         if o < self.out_features:
@@ -79,5 +80,5 @@ class ElasticLinear(Elastic, nn.Linear):
     def _first(self, tensor: Tensor, outputs: int) -> Tensor:
         if self.parts == 1:
             return tensor[:outputs]
-        by_part = tensor.unflatten(0, (self.parts, -1))[:, : outputs // self.parts]
-        return by_part.flatten(0, 1)
+        by_part = tensor.view(self.parts, -1, *tensor.shape[1:])
+        return by_part[:, : outputs // self.parts].flatten(0, 1)

@@ -17,6 +17,7 @@ from nas.sharing.pruned_attention import PrunedAttention, PrunedEncoderLayer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 
@@ -63,7 +64,7 @@ class Hidden(Width):
         for name in self.channels.followers:
             module = network.get_submodule(name)
             kinds = NORMS if type(module) in NORMS else DEPTHWISE
-            follower = recast(kinds[type(module)], module)  # type: ignore[index]
+            follower: Any = recast(kinds[type(module)], module)
             follower.follow(order)
             put(network, name, follower)
 
@@ -94,11 +95,12 @@ class FusedHeads(Width):
     def __init__(self, network: nn.Module, name: str, found: Fused) -> None:
         self._module, self._found = name, found
         self.name, self.place = f"{name}.heads", f"{name}."
-        m = network.get_submodule(name)
-        inside, out = (m.get_submodule(n).weight for n in (found.inside, found.out))
-        step = inside.shape[0] // 3  # type: ignore[operator,union-attr]
-        written = [Part(inside, 0, slice(i * step, (i + 1) * step)) for i in range(3)]  # type: ignore[arg-type]
-        self.units = Units(found.heads, written, [Part(out, 1)])  # type: ignore[arg-type]
+        attention = network.get_submodule(name)
+        inside: Any = attention.get_submodule(found.inside)
+        out: Any = attention.get_submodule(found.out)
+        step = len(inside.weight) // 3
+        written = [Part(inside.weight, 0, slice(i * step, (i + 1) * step)) for i in range(3)]
+        self.units = Units(found.heads, written, [Part(out.weight, 1)])
 
     def apply(self, network: nn.Module, order: Tensor) -> None:
         """The attention chooses."""
@@ -188,9 +190,9 @@ class Calls:
 
     def keeps_shape(self, name: str) -> bool:
         """Whether a module ran once, and gave a tensor of its first input's shape."""
-        given, got = self.inputs.get(name), self.outputs.get(name)
-        tensors = bool(given) and isinstance(given[0], Tensor) and isinstance(got, Tensor)
-        return tensors and self.once(name) and given[0].shape == got.shape
+        given, got = self.inputs.get(name, ())[:1], self.outputs.get(name)
+        tensors = [t for t in (*given, got) if isinstance(t, Tensor)]
+        return self.once(name) and len(tensors) == 2 and tensors[0].shape == tensors[1].shape
 
 
 def rows_of(network: nn.Module, example: Tensor, least: int) -> list[Row]:
@@ -219,7 +221,7 @@ def _residual(block: nn.Module) -> bool:
         return True
     try:
         return is_residual(traced(block))
-    except Exception:  # noqa: BLE001 - whatever the block's own code does with symbolic values
+    except Exception:
         return False
 
 
@@ -231,9 +233,9 @@ def widths_of(network: nn.Module, example: Tensor, rigid: dict[str, str]) -> lis
         for name, module in network.named_modules()
         if calls.once(name) and (found := recognised(module, calls.inputs.get(name, ())))
     }
-    found = [*_hidden(network, calls, fused, rigid), *_attention(network, calls, fused, rigid)]
+    widths = [*_hidden(network, calls, fused, rigid), *_attention(network, fused, rigid)]
     places = {name: i for i, (name, _) in enumerate(network.named_modules())}
-    return sorted(found, key=lambda w: places[w.place.rstrip(".")])
+    return sorted(widths, key=lambda w: places[w.place.rstrip(".")])
 
 
 def _hidden(
@@ -267,29 +269,19 @@ def _channels(
     prefix = f"{name}." if name else ""
     inner = [n.removeprefix(prefix) for n in whole if n.startswith(prefix)]
     try:
-        graph = traced(module, inner)
-        for channels in channels_of(graph, calls.inputs[name]):
-            channels.writers = [prefix + w for w in channels.writers]
-            channels.followers = [prefix + f for f in channels.followers]
-            channels.readers = [r._replace(name=prefix + r.name) for r in channels.readers]
-            yield channels
-    except Exception as error:  # noqa: BLE001 - whatever the module's own code does with symbolic values
-        if type(module).__module__.startswith("torch.nn") and not isinstance(
-            module, nn.Sequential | nn.ModuleList | nn.ModuleDict
-        ):
+        yield from [c.within(prefix) for c in channels_of(traced(module, inner), calls.inputs[name])]
+    except Exception as error:
+        if type(module).__module__.startswith("torch.nn") and not isinstance(module, HOLDERS):
             return
-        if type(module) not in (nn.ModuleList, nn.ModuleDict) and calls.counts.get(name):
-            rigid[name or "the model"] = (
-                f"cannot be traced as a whole ({type(error).__name__}); its parts are"
-            )
+        if type(module) not in HOLDERS and calls.counts.get(name):
+            reason = f"cannot be traced as a whole ({type(error).__name__}); its parts are looked at"
+            rigid[name or "the model"] = reason
         for child, part in module.named_children():
             if prefix + child not in whole:
                 yield from _channels(prefix + child, part, calls, whole, rigid)
 
 
-def _attention(
-    network: nn.Module, calls: Calls, fused: dict[str, Fused], rigid: dict[str, str]
-) -> Iterator[Width]:
+def _attention(network: nn.Module, fused: dict[str, Fused], rigid: dict[str, str]) -> Iterator[Width]:
     for name, module in network.named_modules():
         if name in fused:
             yield FusedHeads(network, name, fused[name])

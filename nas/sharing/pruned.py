@@ -134,7 +134,7 @@ class PrunedMap(Elastic):
 
 
 @final
-class PrunedLinear(PrunedMap, nn.Linear):
+class PrunedLinear(PrunedMap, nn.Linear):  # type: ignore[misc]
     """A linear map with its most important outputs, on the inputs that are there."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -248,8 +248,9 @@ class _BatchNorm(Elastic, nn.modules.batchnorm._BatchNorm):
         """The norm of the kept channels, through whose parameters gradients flow; their positions."""
         index = kept(self.channels, self.seen)
         narrow = recast(self._kind(), self)
-        for held in (narrow._parameters, narrow._buffers):
-            held.update({k: t.index_select(0, index) for k, t in held.items() if t is not None and t.ndim})
+        for held in ("_parameters", "_buffers"):
+            whole: dict[str, Tensor | None] = vars(narrow)[held]
+            whole.update({k: t.index_select(0, index) for k, t in whole.items() if t is not None and t.ndim})
         narrow._buffers.pop("channels")
         return narrow, index
 
@@ -345,7 +346,7 @@ NORMS: Mapping[type[nn.Module], type[_BatchNorm]] = {
 
 
 @final
-class Passed(nn.Identity):
+class Passed(nn.Module):
     """A block that was left out: gives its first input, whatever else it is called with."""
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -375,7 +376,8 @@ class Skippable(Elastic):
         """What the block gives, or its first input."""
         depth = self.followed.value(self.depth)
         self.seen = depth is None or self.place < depth
-        return self.block(x, *args, **kwargs) if self.seen else x  # type: ignore[no-any-return]
+        out: Tensor = self.block(x, *args, **kwargs) if self.seen else x
+        return out
 
     def plain(self, memo: dict[int, nn.Module]) -> nn.Module:
         """The block, or nothing."""

@@ -6,7 +6,7 @@ Shapes: B samples, L queries, S keys, E features of the stream, H heads of D fea
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ def attended(
     """
     biases = (None,) * 3 if weights.inside_bias is None else weights.inside_bias.chunk(3)
     q, k, v = (
-        F.linear(x, w, b).unflatten(-1, (heads, -1)).transpose(1, 2)
+        F.linear(x, w, b).unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
         for x, w, b in zip(inputs, weights.inside.chunk(3), biases, strict=True)
     )
     shares = None
@@ -139,7 +139,7 @@ def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 @final
 class NarrowAttention(nn.Module):
-    """Attention whose heads together may have fewer features than the stream; called as ``nn.MultiheadAttention``.
+    """``nn.MultiheadAttention`` whose heads together may have fewer features than the stream.
 
     Args:
         weights: copied.
@@ -197,13 +197,13 @@ class PrunedAttention(Elastic, nn.MultiheadAttention):
     @property
     def whole(self) -> bool:
         """Whether all of them do."""
-        return self.chosen == self.num_heads
+        return self.chosen == int(self.num_heads)
 
     def widen(self) -> None:
         """Note that all heads ran."""
         self.seen = self.num_heads
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, query: Tensor, key: Tensor, value: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor | None]:
         """As ``nn.MultiheadAttention``."""
@@ -236,13 +236,15 @@ class _LongWay(nn.TransformerEncoderLayer):
     ) -> Tensor:
         if src.is_nested:  # what nn.TransformerEncoder makes of padded inputs in evaluation mode
             return self._run_nested(src)
-        added = (None if m is None else _added(m, src.dtype) for m in (src_mask, src_key_padding_mask))
-        masks = (*added, is_causal)
+        mask, padding = (
+            None if m is None else _added(m, src.dtype) for m in (src_mask, src_key_padding_mask)
+        )
         if self.norm_first:
-            x = src + self._sa_block(self.norm1(src), *masks)
+            x = src + self._sa_block(self.norm1(src), mask, padding, is_causal)
             return x + self._ff_block(self.norm2(x))
-        x = self.norm1(src + self._sa_block(src, *masks))
-        return self.norm2(x + self._ff_block(x))  # type: ignore[no-any-return]
+        x = self.norm1(src + self._sa_block(src, mask, padding, is_causal))
+        out: Tensor = self.norm2(x + self._ff_block(x))
+        return out
 
     def _run_nested(self, src: Tensor) -> Tensor:
         lengths = [len(sample) for sample in src.unbind()]
@@ -271,7 +273,7 @@ class PrunedEncoderLayer(Elastic, _LongWay):
         self.followed = Followed()
 
     def forward(self, src: Tensor, *args: object, **kwargs: object) -> Tensor:
-        """As ``nn.TransformerEncoderLayer``; by torch's own code at full size, fused where it is fused there."""
+        """As ``nn.TransformerEncoderLayer``; at full size by torch's own code, fused where that is."""
         parts = [
             m
             for m in (self.self_attn, self.linear1, self.linear2)

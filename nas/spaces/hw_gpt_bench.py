@@ -9,6 +9,17 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the field's name
 
 from nas.decision import Categorical, Integer, Repeat
+from nas.sharing import (
+    Elastic,
+    ElasticEmbedding,
+    ElasticLinear,
+    ElasticNorm,
+    ElasticSequential,
+    ElasticSupernet,
+    Followed,
+    Product,
+    specialised,
+)
 from nas.space import Space
 from nas.spaces.settings import whole
 
@@ -18,6 +29,7 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture
 
 HEAD_SIZE = 64
+_WIDTHS, _HEADS, _RATIOS, _LAYERS = (192, 384, 768), (4, 8, 12), (2, 3, 4), 12
 
 
 @final
@@ -37,12 +49,12 @@ class HwGptBenchSpace(Space):
     """
 
     decisions = (
-        Categorical("embed_dim", (192, 384, 768)),
+        Categorical("embed_dim", _WIDTHS),
         Categorical("bias", (False, True)),
         Repeat(
             "layer",
-            Integer("count", 10, 12),
-            (Categorical("heads", (4, 8, 12)), Categorical("mlp_ratio", (2, 3, 4))),
+            Integer("count", 10, _LAYERS),
+            (Categorical("heads", _HEADS), Categorical("mlp_ratio", _RATIOS)),
         ),
     )
 
@@ -60,6 +72,10 @@ class HwGptBenchSpace(Space):
             nn.Linear(width, self.vocabulary, bias=False),
         )
 
+    def supernet(self) -> ElasticSupernet:
+        """The largest decoder, of whose weights every architecture uses the first."""
+        return ElasticSupernet(SharedDecoder(self.vocabulary), self, torch.zeros(1, 2, dtype=torch.long))
+
 
 @final
 class Layer(nn.Module):
@@ -71,13 +87,13 @@ class Layer(nn.Module):
         ratio: of the MLP's inner width to ``width``.
         bias: whether its linear maps have one.
 
-    Shapes: B batch, L length, W width, H heads.
+    Shapes: B batch, L length, W width.
     """
 
     def __init__(self, width: int, heads: int, ratio: int, *, bias: bool) -> None:
         super().__init__()
-        self.heads = heads
-        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_attention: nn.Module = nn.LayerNorm(width)
+        self.norm_mlp: nn.Module = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * heads * HEAD_SIZE, bias=bias)
         self.mixed = nn.Linear(heads * HEAD_SIZE, width, bias=bias)
         self.gate = nn.Linear(width, ratio * width, bias=bias)
@@ -87,13 +103,58 @@ class Layer(nn.Module):
     def forward(self, x_BLW: Tensor) -> Tensor:  # noqa: N803 - letters are axes
         """Shape (batch, length, width), as the input."""
         b, length, _ = x_BLW.shape
-        qkv = self.qkv(self.norm_attention(x_BLW)).view(b, length, 3, self.heads, HEAD_SIZE)
+        qkv = self.qkv(self.norm_attention(x_BLW)).view(b, length, 3, -1, HEAD_SIZE)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(rotated(q), rotated(k), v, is_causal=True)
-        x_BLW = x_BLW + self.mixed(mixed.transpose(1, 2).reshape(b, length, -1))  # noqa: N806
+        x_BLW = x_BLW + self.mixed(mixed.transpose(1, 2).flatten(2))  # noqa: N806
         y = self.norm_mlp(x_BLW)
         out: Tensor = x_BLW + self.narrow(F.silu(self.gate(y)) * self.wide(y))
         return out
+
+
+@final
+class SharedDecoder(Elastic):
+    """The decoder at its largest size; becomes the sequence that `HwGptBenchSpace.build` gives.
+
+    Heads are the first ones of queries, keys and values each.
+    """
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.followed = Followed()
+        self.embed = ElasticEmbedding(vocabulary, _WIDTHS[-1], out="embed_dim")
+        self.layers = ElasticSequential((_shared_layer(i) for i in range(_LAYERS)), depth="layer.count")
+        self.norm = ElasticNorm(nn.LayerNorm(_WIDTHS[-1]))
+        self.logits = ElasticLinear(_WIDTHS[-1], vocabulary, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of shape (batch, length, vocabulary) for tokens of shape (batch, length)."""
+        out: Tensor = self.logits(self.norm(self.layers(self.embed(tokens))))
+        return out
+
+    def plain(self, memo: dict[int, nn.Module]) -> nn.Sequential:
+        """Embedding, layers, norm and output matrix, one after another."""
+        layers = specialised(self.layers, memo).children()
+        embed, norm, logits = (specialised(m, memo) for m in (self.embed, self.norm, self.logits))
+        return nn.Sequential(embed, *layers, norm, logits)
+
+
+def _shared_layer(i: int) -> Layer:
+    """A layer at its largest size, of elastic maps."""
+    width, heads, ratio = _WIDTHS[-1], _HEADS[-1], _RATIOS[-1]
+    with torch.device("meta"):
+        layer = Layer(width, heads, ratio, bias=True)
+    inner = Product("embed_dim", f"layer.{i}.mlp_ratio")
+    heads_of_three = Product(3 * HEAD_SIZE, f"layer.{i}.heads")
+    mixed = heads * HEAD_SIZE
+    layer.norm_attention = ElasticNorm(nn.LayerNorm(width))
+    layer.norm_mlp = ElasticNorm(nn.LayerNorm(width))
+    layer.qkv = ElasticLinear(width, 3 * mixed, bias="bias", out=heads_of_three, parts=3)
+    layer.mixed = ElasticLinear(mixed, width, bias="bias", out="embed_dim")
+    layer.gate = ElasticLinear(width, ratio * width, bias="bias", out=inner)
+    layer.wide = ElasticLinear(width, ratio * width, bias="bias", out=inner)
+    layer.narrow = ElasticLinear(ratio * width, width, bias="bias", out="embed_dim")
+    return layer
 
 
 def rotated(x: Tensor) -> Tensor:

@@ -13,11 +13,12 @@ from torch import nn
 
 from nas.decision import Categorical
 from nas.errors import must, unknown
+from nas.sharing import Choice, Elastic, ElasticSupernet, Followed, Zero, specialised
 from nas.space import Graph, Node, Space
 from nas.spaces.settings import classes_of, image_shape_of, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -28,6 +29,7 @@ OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Operations of an edge, in the benchmark's order."""
 
 Edge: TypeAlias = tuple[int, int]
+Plan: TypeAlias = dict[int, tuple[tuple[int, str], ...]]
 Row: TypeAlias = tuple[tuple[tuple[str, dict[str, Node]], ...], tuple[Node, ...]]
 
 
@@ -77,13 +79,22 @@ class NasBench201Space(Space):
     def build(self, architecture: Architecture) -> nn.Module:
         """The network; maps images of shape (batch, *input_shape) to logits of shape (batch, classes)."""
         ops = {edge: architecture[_name(edge)] for edge in self.edges}
+        return self._network(lambda c: Cell({edge: operation(op, c) for edge, op in ops.items()}))
+
+    def supernet(self) -> ElasticSupernet:
+        """Every operation on every edge; runs architectures and mixtures."""
+        network = self._network(lambda c: ElasticCell(self.edges, c))
+        return ElasticSupernet(network, self, torch.zeros(1, *self.input_shape))
+
+    def _network(self, cell: Callable[[int], nn.Module]) -> nn.Module:
+        """Stem, three stages and classifier, with cells made for a number of channels."""
         c = self.channels
         layers: list[nn.Module] = [nn.Conv2d(self.input_shape[0], c, 3, padding=1, bias=False)]
         layers.append(nn.BatchNorm2d(c))
-        layers += [Cell(ops, c) for _ in range(self.cells)]
+        layers += [cell(c) for _ in range(self.cells)]
         for before, after in pairwise((c, 2 * c, 4 * c)):
             layers.append(Reduction(before, after))
-            layers += [Cell(ops, after) for _ in range(self.cells)]
+            layers += [cell(after) for _ in range(self.cells)]
         layers += [nn.BatchNorm2d(4 * c), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         return nn.Sequential(*layers, nn.Dropout(0.0), nn.Linear(4 * c, self.classes))
 
@@ -124,28 +135,63 @@ class Cell(nn.Module):
     """One cell, at a constant number of channels.
 
     Args:
-        ops: operation of each edge (from node, to node), by ascending end.
-        channels: of every node.
+        operations: of each edge (from node, to node), by ascending end; None gives nothing.
     """
 
-    def __init__(self, ops: Mapping[Edge, str], channels: int) -> None:
+    def __init__(self, operations: Mapping[Edge, nn.Module | None]) -> None:
         super().__init__()
-        self.edges = nn.ModuleDict(
-            {_name(edge): _operation(op, channels) for edge, op in ops.items() if op != "none"}
-        )
-        self.last = max(end for _, end in ops)
-        self.plan: dict[int, tuple[tuple[int, str], ...]] = {}
-        for end in range(1, self.last + 1):
-            sources = [j for j in (0, *self.plan) if ops[j, end] != "none"]
-            if sources:
-                self.plan[end] = tuple((j, _name((j, end))) for j in sources)
+        there = {edge: module for edge, module in operations.items() if module is not None}
+        self.edges = nn.ModuleDict({_name(edge): module for edge, module in there.items()})
+        self.last = max(end for _, end in operations)
+        self.plan = _plan(there, self.last)
 
     def forward(self, x: Tensor) -> Tensor:
         """The last node, of the input's shape (batch, channels, height, width)."""
-        values = {0: x}
-        for end, incoming in self.plan.items():
-            values[end] = reduce(add, [self.edges[name](values[j]) for j, name in incoming])
-        return values[self.last] if self.last in values else torch.zeros_like(x)
+        return _run(self.plan, self.edges, self.last, x)
+
+
+@final
+class ElasticCell(Elastic):
+    """A cell with every operation on every edge, of which an architecture runs one and a mixture all.
+
+    What carries nothing does not run, as in `Cell`. Under a mixture by which there may be a gradient every
+    edge carries something, so that a node whose edges all have weight 0 gives the biases of what follows.
+
+    Args:
+        edges: (from node, to node), by ascending end.
+        channels: of every node.
+
+    Source: Dong & Yang 2020, sec. 4, weight sharing: one set of weights an edge and operation.
+    """
+
+    def __init__(self, edges: Sequence[Edge], channels: int) -> None:
+        super().__init__()
+        self.followed = Followed()
+        self.edges = nn.ModuleDict({_name(edge): _choice(edge, channels) for edge in edges})
+        self.seen = dict.fromkeys(edges, OPS[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last node, of the input's shape (batch, channels, height, width)."""
+        last = max(end for _, end in self.seen)
+        return _run(_plan(self._carrying(), last), self.edges, last, x)
+
+    def plain(self, memo: dict[int, nn.Module]) -> Cell:
+        """The cell of the operations last seen, those that did not run included."""
+        return Cell({edge: self._kept(edge, op, memo) for edge, op in self.seen.items()})
+
+    def _kept(self, edge: Edge, op: str, memo: dict[int, nn.Module]) -> nn.Module | None:
+        choice = self.edges[_name(edge)]
+        assert isinstance(choice, Choice)
+        return None if op == "none" else specialised(choice.options[op], memo)
+
+    def _carrying(self) -> list[Edge]:
+        """Edges that give more than zeros for an input."""
+        relaxed = self.followed.relaxed
+        if relaxed is not None:
+            return [edge for edge in self.seen if _weighs(relaxed[_name(edge)])]
+        if self.followed.architecture is not None:
+            self.seen = {edge: self.followed.value(_name(edge)) for edge in self.seen}
+        return [edge for edge, op in self.seen.items() if op != "none"]
 
 
 @final
@@ -172,8 +218,11 @@ def _relu_conv_bn(before: int, after: int, kernel: int, stride: int) -> nn.Modul
     return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(after))
 
 
-def _operation(op: str, channels: int) -> nn.Module:
+def operation(op: str, channels: int) -> nn.Module | None:
+    """The module of an operation; None for ``none``."""
     match op:
+        case "none":
+            return None
         case "skip_connect":
             return nn.Identity()
         case "nor_conv_1x1":
@@ -182,6 +231,34 @@ def _operation(op: str, channels: int) -> nn.Module:
             return _relu_conv_bn(channels, channels, 3, stride=1)
         case _:
             return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+
+
+def _choice(edge: Edge, channels: int) -> nn.Module:
+    """Every operation of one edge."""
+    return Choice(_name(edge), {op: operation(op, channels) or Zero() for op in OPS})
+
+
+def _weighs(weights: Tensor) -> bool:
+    """Whether an operation other than none has a weight, or may get one by a gradient."""
+    return weights.requires_grad or any(w != 0.0 for w in weights.tolist()[1:])
+
+
+def _plan(carrying: Iterable[Edge], last: int) -> Plan:
+    """The edges that each node sums, as (from node, name); without edges from nodes that sum nothing."""
+    there: set[Edge] = set(carrying)
+    plan: Plan = {}
+    for end in range(1, last + 1):
+        if sources := [j for j in (0, *plan) if (j, end) in there]:
+            plan[end] = tuple((j, _name((j, end))) for j in sources)
+    return plan
+
+
+def _run(plan: Plan, edges: nn.ModuleDict, last: int, x: Tensor) -> Tensor:
+    """The last node, of the input's shape; zeros where the plan does not reach it."""
+    values = {0: x}
+    for end, incoming in plan.items():
+        values[end] = reduce(add, [edges[name](values[j]) for j, name in incoming])
+    return values[last] if last in values else torch.zeros_like(x)
 
 
 def _name(edge: Edge) -> str:

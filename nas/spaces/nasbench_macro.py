@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+import torch
 from torch import nn
 
 from nas.decision import Categorical
 from nas.errors import must
+from nas.sharing import Choice, ElasticSupernet
 from nas.space import Graph, Node, Space
 from nas.spaces.settings import classes_of, image_shape_of, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -61,11 +63,19 @@ class NasBenchMacroSpace(Space):
 
     def build(self, architecture: Architecture) -> nn.Module:
         """The network; maps images of shape (batch, *input_shape) to logits of shape (batch, classes)."""
+        return self._network(lambda i, c, after, stride: _block(architecture[f"layer_{i}"], c, after, stride))
+
+    def supernet(self) -> ElasticSupernet:
+        """Every block in every layer; runs architectures and mixtures."""
+        return ElasticSupernet(self._network(_any_block), self, torch.zeros(1, *self.input_shape))
+
+    def _network(self, block: Callable[[int, int, int, int], nn.Module]) -> nn.Module:
+        """Stem, chain and classifier; a block is made of its layer, channels before and after, and stride."""
         c = self.channels
         layers = [_conv(self.input_shape[0], c, 3)]
         for i in range(LAYERS):
             after = 2 * c if i in _FIRST else c
-            layers.append(_block(architecture[f"layer_{i}"], c, after, 2 if i in _FIRST else 1))
+            layers.append(block(i, c, after, 2 if i in _FIRST else 1))
             c = after
         layers += [_conv(c, _HEAD, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         return nn.Sequential(*layers, nn.Dropout(0.0), nn.Linear(_HEAD, self.classes))
@@ -132,3 +142,7 @@ def _block(name: str, before: int, after: int, stride: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
     kernel, expand = (3, 3) if name == "mb_k3_e3" else (5, 6)
     return InvertedResidual(before, after, kernel, expand, stride)
+
+
+def _any_block(layer: int, before: int, after: int, stride: int) -> nn.Module:
+    return Choice(f"layer_{layer}", {name: _block(name, before, after, stride) for name in BLOCKS})

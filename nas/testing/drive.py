@@ -34,7 +34,7 @@ def drive(
         evaluate: answers one proposal.
         trials: least number of trials in the end, those of ``told`` among them.
         seed: of the streams that asking and telling draw from.
-        batch: proposals per asking, which are told together.
+        batch: proposals per asking, which are told together; whole groups, and at least one.
         told: trials to tell first, in their batches, as a resumed study does.
 
     Returns:
@@ -62,7 +62,8 @@ def proceed(
     all_trials = list(done)
     while len(all_trials) < trials:
         k = len(all_trials)
-        proposals = strategy.ask(batch, stream(seed, "ask", k))
+        whole = strategy.group * max(1, batch // strategy.group)
+        proposals = strategy.ask(whole, stream(seed, "ask", k))
         if not proposals:
             break
         fresh = [

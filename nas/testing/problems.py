@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
 from typing import TYPE_CHECKING, final
 
@@ -13,10 +14,11 @@ from nas.space import Space
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
-    from nas.architecture import Architecture
+    from nas.architecture import Architecture, Candidate
     from nas.proposal import Outcome
+    from nas.supernet import Supernet
 
 
 @final
@@ -41,6 +43,55 @@ class ToySpace(Space):
     def feasible(self, architecture: Architecture) -> bool:
         """The rule that was given."""
         return self._allowed is None or self._allowed(architecture)
+
+
+@final
+class SharedToySpace(Space):
+    """A toy space whose networks share the one linear layer that they all are, as path samplers need.
+
+    Args:
+        space: whose decisions and feasibility these are.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self.decisions = space.decisions
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        """The linear layer."""
+        return self._space.build(architecture)
+
+    def feasible(self, architecture: Architecture) -> bool:
+        """The space's own rule."""
+        return self._space.feasible(architecture)
+
+    def supernet(self) -> Supernet:
+        """The linear layer as shared weights."""
+        return _Shared(self.build(self.sample(stream(0, "shared"))))
+
+
+@final
+class _Shared:
+    """One module for every architecture."""
+
+    mixtures = False
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    @property
+    def signature(self) -> str:
+        """The same for all."""
+        return "toy"
+
+    def forward(self, x: Tensor, candidate: Candidate) -> Tensor:  # noqa: ARG002 - a toy
+        """What the module gives."""
+        out: Tensor = self._module(x)
+        return out
+
+    def path(self, architecture: Architecture) -> nn.Module:  # noqa: ARG002 - a toy
+        """A copy of the module."""
+        return deepcopy(self._module)
 
 
 def plain_space(decisions: int = 6, options: int = 5) -> ToySpace:
@@ -81,6 +132,8 @@ SPACES: Mapping[str, Callable[[], ToySpace]] = {
     "mixed": mixed_space,
 }
 """Toy spaces by what they are made of."""
+OF_PATHS = ("train_loss", "gradient_norm", "val_loss", "val_gradient_norm")
+"""Metrics that path samplers ask for."""
 
 
 @final
@@ -90,7 +143,7 @@ class Shifted:
     Metric ``loss`` is the distance to the first minimum, 0 there and above 0 elsewhere: decisions that are
     off by themselves, and more for every pair of neighbours of which just one is off, so that setting one
     decision right can make the loss worse. ``cost`` is the plain distance to the second minimum, and
-    ``near`` the plain distance to the first one.
+    ``near`` the plain distance to the first one. What path samplers ask for is all ``loss``.
 
     Args:
         space: where the minima lie.
@@ -115,6 +168,7 @@ class Shifted:
     def evaluate(self, proposal: Proposal) -> Outcome:
         """The metrics that a proposal asks for."""
         values = self(self.space.architecture(proposal.candidate.to_json()))  # type: ignore[union-attr]
+        values |= dict.fromkeys(OF_PATHS, values["loss"])
         return Measurement({metric: values[metric] for metric in proposal.metrics})
 
     def front(self) -> set[tuple[float, float]]:

@@ -24,7 +24,7 @@ from nas.variation import crossover, mutate, neighbours
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nas.architecture import Architecture
+    from nas.architecture import Architecture, Candidate
     from nas.decision import Value
 
 SAMPLES = 16
@@ -220,8 +220,49 @@ def check_supernet_path_is_its_module(space: Space, example: Any = None) -> None
     for a in _samples(space)[:BUILDS]:
         with torch.no_grad():
             shared, own = supernet.forward(example, a), _run(supernet.path(a).eval(), example)
-        expect(
-            torch.allclose(shared, own, rtol=1e-4, atol=1e-5), f"path must equal the supernet, got other {a}"
+        _expect_equal(shared, own, a)
+
+
+def check_supernet_path_fits_its_build(space: Space, example: Any = None) -> None:
+    """A path has the weights of the architecture's own module, by name and shape, and is that module."""
+    supernet = space.supernet()
+    if supernet is None:
+        return
+    for a in _builds(space):
+        path, own = supernet.path(a), _built(space, a, seed=0)
+        weights = path.state_dict()
+        try:
+            own.load_state_dict(weights)
+        except RuntimeError as error:
+            raise AssertionError(
+                f"path must have the weights of build, got others for {a}: {error}"
+            ) from error
+        if example is not None:
+            _expect_equal(_run(path.eval(), example), _run(own.eval(), example), a)
+
+
+def check_supernet_refuses_other_candidates(space: Space, example: Any = None) -> None:
+    """A supernet runs nothing that is outside its space."""
+    from nas.architecture import Architecture, Mixture
+
+    supernet = space.supernet()
+    if supernet is None or example is None:
+        return
+    a = _samples(space)[0]
+    name = next(iter(a))
+    outside: tuple[Candidate, ...] = (
+        Architecture({"not a decision": 0}),
+        Architecture({**a, name: "not a value"}),
+        Architecture({k: v for k, v in a.items() if k != name}),
+        Mixture({"not a decision": [1.0]}),
+    )
+    for candidate in outside:
+        try:
+            supernet.forward(example, candidate)
+        except BadInput:
+            continue
+        raise AssertionError(
+            f"a supernet must refuse what is not of its space, got an output for {candidate}"
         )
 
 
@@ -241,6 +282,8 @@ SPACE_CHECKS: tuple[Callable[[Space, Any], None], ...] = (
     check_build_keeps_to_torchs_generator,
     check_same_seed_same_weights,
     check_supernet_path_is_its_module,
+    check_supernet_path_fits_its_build,
+    check_supernet_refuses_other_candidates,
 )
 """Called with a space and an example of its modules' input, or None when there is none to run forward."""
 
@@ -282,3 +325,10 @@ def _built(space: Space, a: Architecture, seed: int) -> Any:
 
 def _run(module: Any, example: Any) -> Any:
     return module(*example) if isinstance(example, tuple) else module(example)
+
+
+def _expect_equal(one: Any, other: Any, a: Architecture) -> None:
+    import torch
+
+    equal = torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+    expect(equal, f"path, supernet and module must give equal outputs, got others for {a}")

@@ -229,3 +229,16 @@ def test_a_supernet_goes_to_another_type_whole():
     supernet = copy.deepcopy(SUPERNETS["nasbench201"]).double()
     path = supernet.path(space.sample(stream(0)))
     assert all(p.dtype == torch.float64 for p in path.parameters())
+
+
+def test_a_supernet_whose_making_reads_numbers_is_offered_as_well(monkeypatch):
+    space = NasBench201Space(cells=1, channels=2)
+    made = NasBench201Space.supernet
+
+    def reading(self):
+        supernet = made(self)
+        float(next(supernet.parameters()).sum())
+        return supernet
+
+    monkeypatch.setattr(NasBench201Space, "supernet", reading)
+    assert {"supernet", "mixtures"} <= space.offers(space.sample(stream(0)))
