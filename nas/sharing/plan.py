@@ -17,6 +17,7 @@ from nas.sharing.pruned_attention import PrunedAttention, PrunedEncoderLayer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SEVERAL = "its weights are used several times, or not at all"
 HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
@@ -156,12 +157,13 @@ class Calls:
 
     Attributes:
         inputs: positional inputs of a module's first call, by its name; none where there were others.
-        outputs: of the first call.
+        firsts, outputs: the first input and the output of the first call.
         counts: calls.
     """
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
         self.inputs: dict[str, tuple[Any, ...]] = {}
+        self.firsts: dict[str, Any] = {}
         self.outputs: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
         hooks = [
@@ -178,6 +180,7 @@ class Calls:
     def _noting(self, name: str) -> Any:
         def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             self.counts[name] = self.counts.get(name, 0) + 1
+            self.firsts.setdefault(name, args[0] if args else None)
             self.outputs.setdefault(name, output)
             if not any(v is not None and v is not False for v in kwargs.values()):
                 self.inputs.setdefault(name, args)
@@ -190,8 +193,8 @@ class Calls:
 
     def keeps_shape(self, name: str) -> bool:
         """Whether a module ran once, and gave a tensor of its first input's shape."""
-        given, got = self.inputs.get(name, ())[:1], self.outputs.get(name)
-        tensors = [t for t in (*given, got) if isinstance(t, Tensor)]
+        values = self.firsts.get(name), self.outputs.get(name)
+        tensors = [t for t in values if isinstance(t, Tensor)]
         return self.once(name) and len(tensors) == 2 and tensors[0].shape == tensors[1].shape
 
 
@@ -217,7 +220,7 @@ def rows_of(network: nn.Module, example: Tensor, least: int) -> list[Row]:
 
 
 def _residual(block: nn.Module) -> bool:
-    if isinstance(block, nn.TransformerEncoderLayer):
+    if type(block) in TRANSFORMERS:
         return True
     try:
         return is_residual(traced(block))
@@ -227,13 +230,15 @@ def _residual(block: nn.Module) -> bool:
 
 def widths_of(network: nn.Module, example: Tensor, rigid: dict[str, str]) -> list[Width]:
     """Everything whose units can be left out; why the rest cannot is written into ``rigid``."""
-    calls = Calls(network, example)
+    calls, shared = Calls(network, example), _shared(network)
     fused = {
         name: found
         for name, module in network.named_modules()
-        if calls.once(name) and (found := recognised(module, calls.inputs.get(name, ())))
+        if calls.once(name)
+        and not {n for n, _ in module.named_modules(prefix=name)} & shared
+        and (found := recognised(module, calls.inputs.get(name, ())))
     }
-    widths = [*_hidden(network, calls, fused, rigid), *_attention(network, fused, rigid)]
+    widths = [*_hidden(network, calls, fused, rigid), *_attention(network, calls, fused, rigid)]
     places = {name: i for i, (name, _) in enumerate(network.named_modules())}
     return sorted(widths, key=lambda w: places[w.place.rstrip(".")])
 
@@ -244,22 +249,20 @@ def _hidden(
     shared = _shared(network)
     for channels in _channels("", network, calls, set(fused), rigid):
         names = [*channels.writers, *(r.name for r in channels.readers), *channels.followers]
-        reason = channels.reason
-        if not reason and not channels.readers:
-            reason = "nothing reads it"
-        if not reason and (again := [n for n in names if not calls.once(n) or n in shared]):
-            reason = f"{again[0]} has weights that are used several times"
-        if reason:
-            rigid[channels.writers[0]] = reason
+        again = [n for n in names if not calls.once(n) or n in shared]
+        reason = channels.reason or ("" if channels.readers else "nothing reads it")
+        if reason or again:
+            rigid[channels.writers[0]] = reason or f"{again[0]}: {SEVERAL}"
         else:
             yield Hidden(network, channels)
     for name, module in network.named_modules():
         if type(module) in TRANSFORMERS:
-            prefix = f"{name}." if name else ""
             hidden: Any = module.linear1
-            channels = Channels(hidden.out_features, [f"{prefix}linear1"])
-            channels.readers.append(Reader(f"{prefix}linear2", 1))
-            yield Hidden(network, channels)
+            channels = Channels(hidden.out_features, ["linear1"], [Reader("linear2", 1)])
+            if calls.once(name) and not {f"{name}.linear1", f"{name}.linear2"} & shared:
+                yield Hidden(network, channels.within(f"{name}."))
+            else:
+                rigid[f"{name}.linear1"] = SEVERAL
 
 
 def _channels(
@@ -281,13 +284,18 @@ def _channels(
                 yield from _channels(prefix + child, part, calls, whole, rigid)
 
 
-def _attention(network: nn.Module, fused: dict[str, Fused], rigid: dict[str, str]) -> Iterator[Width]:
+def _attention(
+    network: nn.Module, calls: Calls, fused: dict[str, Fused], rigid: dict[str, str]
+) -> Iterator[Width]:
+    shared = _shared(network)
     for name, module in network.named_modules():
         if name in fused:
             yield FusedHeads(network, name, fused[name])
         elif type(module) is nn.MultiheadAttention:
             if not module._qkv_same_embed_dim or module.bias_k is not None or module.add_zero_attn:
                 rigid[name] = "its keys have sizes or entries of their own"
+            elif not calls.once(name) or name in shared:
+                rigid[name] = SEVERAL
             else:
                 yield Heads(network, name)
 
