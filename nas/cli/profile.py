@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def profile_command(
     target: Annotated[str, typer.Option(help="name or file of the machine", metavar="NAME")] = "host",
     device: Annotated[str | None, typer.Option(help="cpu, or a CUDA device of this machine")] = None,
-    backend: Annotated[str | None, typer.Option(help="eager or onnxruntime")] = None,
+    backend: Annotated[str | None, typer.Option(help="eager, onnxruntime or openvino")] = None,
     dtype: Annotated[str | None, typer.Option(help="of weights and activations")] = None,
     plan: Annotated[str, typer.Option(help="quick (minutes) or full (a quarter of an hour)")] = "quick",
     out: Annotated[

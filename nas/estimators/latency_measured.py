@@ -12,6 +12,7 @@ import torch
 from nas.errors import must
 from nas.estimators.machine import checked_device, torch_threads
 from nas.evaluator import Evaluator, check_measured, seeded_module
+from nas.kernels.runners import runner
 from nas.kernels.timing import no_collection
 from nas.proposal import Measurement, Outcome, Proposal
 from nas.target import ELSEWHERE
@@ -44,7 +45,8 @@ class LatencyMeasured(Evaluator):
 
     Args:
         space, task: what is built, and what gives its inputs.
-        target: device, dtype, batch size and threads; on CUDA, images are channels-last.
+        target: device, dtype, batch size, threads and backend: ``eager``, where images are channels-last on
+            CUDA, or one that models are exported to, ``onnxruntime`` or ``openvino``, on one thread.
         runs: timed runs a block, at least 1; more where they take less than 20 ms together.
         warmup: runs that are not timed, at least 0.
         tolerance: relative change of the median that counts as none, >= 0.
@@ -52,7 +54,9 @@ class LatencyMeasured(Evaluator):
         seconds: time after which no further run is begun, above 0.
 
     Raises:
-        BadInput: a setting is out of range, or the target's device is not on this machine.
+        BadInput: a setting is out of range, the target's device is not on this machine, or its backend is
+            not installed.
+        UnknownName: nothing here runs the target's backend.
     """
 
     metrics = frozenset({"latency_ms", "latency_ms_low", "latency_ms_high"})
@@ -78,6 +82,7 @@ class LatencyMeasured(Evaluator):
             raise must("seconds", "be above 0", seconds)
         _check_here(target)
         self._space, self._task, self._target = space, task, target
+        self._by = None if target.backend == "eager" else runner(target.backend, target.device)
         self._runs, self._warmup = runs, warmup
         self._tolerance, self._blocks, self._seconds = tolerance, blocks, seconds
 
@@ -88,15 +93,21 @@ class LatencyMeasured(Evaluator):
     def _one(self, proposal: Proposal, seed: int) -> Outcome:
         check_measured(proposal.metrics, self.metrics)
         start = time.perf_counter()
-        module = self._placed(seeded_module(self._space, proposal, seed).eval())
-        x = self._inputs()
+        run = self._ready(seeded_module(self._space, proposal, seed).eval())
         with torch.random.fork_rng(devices=[]), torch_threads(self._target.threads), no_collection():
-            times_ms = 1e3 * self._timed(module, x)
+            times_ms = 1e3 * self._timed(run)
         p10, median, p90 = (float(q) for q in np.quantile(times_ms, (0.1, 0.5, 0.9)))
         notes = {"p10_ms": p10, "p90_ms": p90, "spread": (p90 - p10) / median, "runs": len(times_ms)}
         values = {"latency_ms": median, "latency_ms_low": p10, "latency_ms_high": p90}
         seconds = time.perf_counter() - start
         return Measurement({m: values[m] for m in proposal.metrics}, seconds, notes=notes)
+
+    def _ready(self, module: nn.Module) -> Callable[[], object]:
+        x = self._inputs()
+        if self._by is not None:
+            return self._by.prepared(module.to(getattr(torch, self._target.dtype)), x)
+        placed = self._placed(module)
+        return lambda: placed(x)
 
     def _placed(self, module: nn.Module) -> nn.Module:
         moved: Any = module.to(self._target.device, getattr(torch, self._target.dtype))
@@ -115,7 +126,7 @@ class LatencyMeasured(Evaluator):
             x = x.contiguous(memory_format=torch.channels_last)
         return x
 
-    def _timed(self, module: nn.Module, x: Tensor) -> np.ndarray:
+    def _timed(self, run: Callable[[], object]) -> np.ndarray:
         """Seconds of each timed run."""
         wait = _waiter(self._target.device)
         end = time.perf_counter() + self._seconds
@@ -123,21 +134,21 @@ class LatencyMeasured(Evaluator):
         median = float("inf")
         with torch.inference_mode():
             for _ in range(self._warmup):
-                module(x)
+                run()
             for _ in range(self._blocks):
-                times.extend(self._block(module, x, wait, end))
+                times.extend(self._block(run, wait, end))
                 before, median = median, float(np.median(times))
                 if abs(median - before) <= self._tolerance * median or time.perf_counter() > end:
                     break
         return np.array(times)
 
-    def _block(self, module: nn.Module, x: Tensor, wait: Callable[[], None], end: float) -> Iterator[float]:
+    def _block(self, run: Callable[[], object], wait: Callable[[], None], end: float) -> Iterator[float]:
         stop = begin = time.perf_counter()
         runs = 0
         while (runs < self._runs or stop < begin + BLOCK_SECONDS) and (stop <= end or not runs):
             wait()
             start = time.perf_counter()
-            module(x)
+            run()
             wait()
             stop = time.perf_counter()
             runs += 1

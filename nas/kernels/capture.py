@@ -29,12 +29,14 @@ from nas.kernels.families import (
     name_of,
 )
 from nas.kernels.meta import shortcut
-from nas.kernels.op import Op
+from nas.kernels.op import known_op
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from torch import nn
+
+    from nas.kernels.op import Op
 
 BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 """Of a number, by dtype."""
@@ -229,7 +231,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             read = min(read, written)
         if family == "embedding":
             weights = written
-        return Op(family, name_of(func, args), shape, self._dtype, flops, read, weights, written)
+        return known_op(family, name_of(func, args), shape, self._dtype, flops, read, weights, written)
 
     def _follow(self, tensor: Tensor, call: int | None) -> None:
         """Count a result's memory until it is freed, and remember which call wrote it."""

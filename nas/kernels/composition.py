@@ -24,16 +24,18 @@ UNCALIBRATED_FACTOR = 2.0
 @final
 @dataclass(frozen=True)
 class Composition:
-    """T = fixed + max(reuse · Σ kernels + n · gap, n · dispatch) for a network of n kernels.
+    """T = fixed + max(reuse · Σ kernels + n · gap + fetch · weights, n · dispatch) for n kernels.
 
     The device is the bottleneck in the first case, the host that sends kernels in the second (eager mode of
-    small kernels). A negative gap takes back what timing a single kernel adds to it.
+    small kernels). A negative gap takes back what timing a single kernel adds to it. Weights count where a
+    kernel alone found its own in the cache, and the whole network's do not fit (`nas.kernels.net_latency`).
 
     Args:
         reuse: factor of the kernels' sum: below 1 where kernels find their inputs in the cache.
         gap_ms: between one kernel and the next.
         dispatch_ms: for the host to send a kernel; 0 for graphs.
         fixed_ms: once.
+        fetch: factor of the time in which such weights come at full bandwidth.
         conformal: ratios on whole networks; None when none was measured.
 
     Raises:
@@ -44,19 +46,25 @@ class Composition:
     gap_ms: float = 0.0
     dispatch_ms: float = 0.0
     fixed_ms: float = 0.0
+    fetch: float = 0.0
     conformal: Conformal | None = None
 
     def __post_init__(self) -> None:
-        for name in ("dispatch_ms", "fixed_ms"):
+        for name in ("dispatch_ms", "fixed_ms", "fetch"):
             if not getattr(self, name) >= 0.0:
                 raise must(f"composition.{name}", "be at least 0", getattr(self, name))
         if not self.reuse > 0.0:
             raise must("composition.reuse", "be above 0", self.reuse)
 
-    def total_ms(self, device_ms: NDArray[Any] | float, kernels: NDArray[Any] | float) -> NDArray[Any]:
-        """Of networks with these sums of kernels' times and these numbers of kernels."""
-        values = (self.reuse, self.gap_ms, self.dispatch_ms, self.fixed_ms)
-        return _total(values, np.asarray(device_ms, dtype=float), np.asarray(kernels, dtype=float))
+    def total_ms(
+        self,
+        device_ms: NDArray[Any] | float,
+        kernels: NDArray[Any] | float,
+        weights: NDArray[Any] | float = 0.0,
+    ) -> NDArray[Any]:
+        """Of networks with these sums of kernels' times, numbers of kernels, and milliseconds of weights."""
+        values = (self.reuse, self.gap_ms, self.dispatch_ms, self.fixed_ms, self.fetch)
+        return _total(values, *(np.asarray(each, dtype=float) for each in (device_ms, kernels, weights)))
 
     def factor(self, level: float, kernels_factor: float) -> float:
         """By which a total may be off either way.
@@ -76,6 +84,7 @@ class Composition:
         cls,
         device_ms: NDArray[Any],
         kernels: NDArray[Any],
+        weights: NDArray[Any],
         measured_ms: NDArray[Any],
         kernels_factor: NDArray[Any],
         seed: int = 0,
@@ -84,6 +93,7 @@ class Composition:
 
         Args:
             device_ms, kernels, measured_ms: of n networks, shape (n,), positive.
+            weights: milliseconds in which they come at full bandwidth, shape (n,), >= 0.
             kernels_factor: of each network's kernels, above 1.
 
         Raises:
@@ -95,10 +105,11 @@ class Composition:
         predicted = np.empty(len(measured_ms))
         for f in range(fold.max() + 1):
             rest = fold != f if fold.max() else fold == f
-            values = _fitted(device_ms[rest], kernels[rest], measured_ms[rest])
-            predicted[fold == f] = _total(values, device_ms[fold == f], kernels[fold == f])
+            values = _fitted(device_ms[rest], kernels[rest], weights[rest], measured_ms[rest])
+            out = fold == f
+            predicted[out] = _total(values, device_ms[out], kernels[out], weights[out])
         conformal = Conformal.of(measured_ms, predicted, np.log(kernels_factor))
-        return cls(*_fitted(device_ms, kernels, measured_ms), conformal)
+        return cls(*_fitted(device_ms, kernels, weights, measured_ms), conformal)
 
     def record(self) -> dict[str, Any]:
         """JSON values."""
@@ -112,38 +123,42 @@ class Composition:
         return cls(**{**record, "conformal": None if scores is None else Conformal(np.array(scores))})
 
 
-def _total(values: tuple[float, ...], device_ms: NDArray[Any], kernels: NDArray[Any]) -> NDArray[Any]:
-    reuse, gap, dispatch, fixed = values
-    busy = np.maximum(reuse * device_ms + kernels * gap, 0.05 * reuse * device_ms)
+def _total(
+    values: tuple[float, ...], device_ms: NDArray[Any], kernels: NDArray[Any], weights: NDArray[Any]
+) -> NDArray[Any]:
+    reuse, gap, dispatch, fixed, fetch = values
+    busy = np.maximum(reuse * device_ms + kernels * gap, 0.05 * reuse * device_ms) + fetch * weights
     return np.asarray(fixed + np.maximum(busy, kernels * dispatch))
 
 
 def _fitted(
-    device_ms: NDArray[Any], kernels: NDArray[Any], ms: NDArray[Any]
-) -> tuple[float, float, float, float]:
-    """(reuse, gap, dispatch, fixed); from few networks the reuse alone."""
+    device_ms: NDArray[Any], kernels: NDArray[Any], weights: NDArray[Any], ms: NDArray[Any]
+) -> tuple[float, float, float, float, float]:
+    """(reuse, gap, dispatch, fixed, fetch); from few networks the reuse alone."""
     from scipy.optimize import least_squares
 
     reuse = float(np.exp(np.median(np.log(ms / device_ms))))
     if len(ms) < LEAST_NETS:
-        return reuse, 0.0, 0.0, 0.0
+        return reuse, 0.0, 0.0, 0.0, 0.0
     unit = float(np.median(ms / kernels))  # of a kernel, by which small parameters are scaled
+    most = 2.0 if weights.any() else 1e-9
 
-    def values(free: NDArray[Any]) -> tuple[float, float, float, float]:
+    def values(free: NDArray[Any]) -> tuple[float, float, float, float, float]:
         return (
             float(np.exp(free[0])),
             float(free[1]) * unit,
             float(free[2]) * unit,
             float(free[3]) * float(ms.min()),
+            float(free[4]),
         )
 
     def errors(free: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(np.log(_total(values(free), device_ms, kernels) / ms))
+        return np.asarray(np.log(_total(values(free), device_ms, kernels, weights) / ms))
 
-    bounds = ([np.log(0.2), -1.0, 0.0, 0.0], [np.log(5.0), 1.0, 1.0, 0.9])
+    bounds = ([np.log(0.2), -1.0, 0.0, 0.0, 0.0], [np.log(5.0), 1.0, 1.0, 0.9, most])
     best = None
     for dispatch in (0.0, 0.5):  # where one side of the maximum never speaks, its slope is 0
-        start = [np.clip(np.log(reuse), *np.log((0.21, 4.9))), 0.0, dispatch, 0.01]
+        start = [np.clip(np.log(reuse), *np.log((0.21, 4.9))), 0.0, dispatch, 0.01, most / 2]
         found = least_squares(errors, start, bounds=bounds, loss="soft_l1", f_scale=0.1)
         best = found if best is None or found.cost < best.cost else best
     return values(best.x)  # type: ignore[union-attr]

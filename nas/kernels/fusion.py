@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, NamedTuple, Self, final
 
 from nas.errors import unknown
-from nas.kernels.capture import Call
-from nas.kernels.op import Op
+from nas.kernels.dataflow import flow
+from nas.kernels.op import REMEMBERED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from nas.kernels.capture import Trace
+    from nas.kernels.dataflow import Flow
+    from nas.kernels.op import Op
 
 FOLDER = Path(__file__).with_name("fusion")
 _MINOR = frozenset({"pointwise", "copy", "batch_norm"})
@@ -23,8 +25,7 @@ _MINOR = frozenset({"pointwise", "copy", "batch_norm"})
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):  # made by the hundred for each network: a tuple takes a fifth of the time
     """Operations that run as one.
 
     Args:
@@ -62,6 +63,41 @@ class Rule:
     chain: bool = False
     shared: bool = False
 
+    def steps(self, family: str, name: str) -> tuple[int, ...]:
+        """For each number of steps that are behind, the step that takes a kind up; -1 where none does."""
+        fitting = [k for k, patterns in enumerate(self.then) if _fits(family, name, patterns)]
+        return tuple(next((k for k in fitting if k >= behind), -1) for behind in range(len(self.then) + 1))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a profile says of the operations of one family and name.
+
+    Args:
+        merged: whether they run once where they stand several times on the same input.
+        apart: whether they are taken apart.
+        rule: number of the rule of kernels that begin with one; None where it stays alone.
+        steps: `Rule.steps` of each rule.
+    """
+
+    merged: bool
+    apart: bool
+    rule: int | None
+    steps: tuple[tuple[int, ...], ...]
+
+
+@final
+class _Kinds(dict[tuple[str, str], Kind]):
+    """Kinds by family and name, found when they are asked for the first time."""
+
+    def __init__(self, profile: FusionProfile) -> None:
+        self._profile = profile
+
+    def __missing__(self, key: tuple[str, str]) -> Kind:
+        found = self[key] = self._profile.kind(*key)
+        return found
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -83,6 +119,20 @@ class FusionProfile:
     merged: tuple[str, ...]
     apart: tuple[str, ...]
     everything: bool
+    kinds: _Kinds = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kinds", _Kinds(self))
+
+    def kind(self, family: str, name: str) -> Kind:
+        """What is said of a family and name; ``kinds`` remembers it."""
+        rules = enumerate(self.rules)
+        return Kind(
+            _fits(family, name, self.merged),
+            family in self.apart,
+            next((number for number, rule in rules if _fits(family, name, rule.main)), None),
+            tuple(rule.steps(family, name) for rule in self.rules),
+        )
 
     @property
     def plain(self) -> bool:
@@ -127,56 +177,52 @@ def backends() -> tuple[str, ...]:
 def fused(trace: Trace, profile: FusionProfile) -> tuple[Kernel, ...]:
     """The kernels that a backend runs for a trace, in the order of their first operations."""
     if profile.plain:
-        return tuple(Kernel(call.op, (), call.op.bytes) for call in trace.calls)
-    calls, outputs = _merged(trace, profile.merged)
-    if not profile.everything:
-        calls = _needed(calls, outputs)
-    if "attention" in profile.apart:
-        calls, outputs = _apart(calls, outputs)
-    readers = _readers(calls, outputs)
-    taken: set[int] = set()
+        return tuple([Kernel(call.op, (), call.op.bytes) for call in trace.calls])
+    found = flow(trace, profile)
+    ops, kinds, done = found.ops, found.kinds, found.done
     kernels = []
-    for i, call in enumerate(calls):
-        if call is None or i in taken:
+    for i, op in enumerate(ops):
+        if done[i]:
             continue
-        rule = next((r for r in profile.rules if _fits(call.op, r.main)), None)
-        group = [i] if rule is None else _group(i, rule, calls, readers, taken)
-        taken.update(group)
-        kernels.append(_kernel(group, calls, readers))
+        number = kinds[i].rule
+        if number is None:
+            kernels.append(Kernel(op, (), op.bytes))
+            continue
+        rule = profile.rules[number]
+        group = _group(i, number, rule, found)
+        kernels.append(_kernel(group, found) if rule.shared else _chain(*[ops[j] for j in group]))
     return tuple(kernels)
 
 
-def _group(
-    first: int, rule: Rule, calls: Sequence[Call | None], readers: Sequence[Sequence[int]], taken: set[int]
-) -> list[int]:
-    """Positions of what one kernel takes up, each reading the one before."""
-    group = [first]
-    steps = list(rule.then)
-    while steps:
-        after = readers[group[-1]]
-        free = [
-            i
-            for i in after
-            if i not in taken and (len(after) == 1 or (rule.shared and _ready(i, group, calls)))
-        ]
-        match = next(((k, i) for k, step in enumerate(steps) for i in free if _fits_at(calls, i, step)), None)
-        if match is None:
-            break
-        k, i = match
-        group.append(i)
-        if not rule.chain:
-            steps = steps[k + 1 :]
-    return group
+def _group(first: int, number: int, rule: Rule, of: Flow) -> list[int]:
+    """Positions of what one kernel takes up, each reading the one before; they are done then."""
+    group, behind, last = [first], 0, first
+    readers, kinds, done = of.readers, of.kinds, of.done
+    while True:
+        free = readers[last]
+        if len(free) > 1:
+            free = [i for i in free if rule.shared and _ready(i, group, of)]
+        step = -1
+        for i in free:
+            k = -1 if done[i] else kinds[i].steps[number][behind]
+            if k >= 0 and (step < 0 or k < step):
+                step, last = k, i
+        if step < 0:
+            return group
+        group.append(last)
+        done[last] = 1
+        behind = 0 if rule.chain else step + 1
 
 
-def _ready(i: int, group: Sequence[int], calls: Sequence[Call | None]) -> bool:
-    """Whether nothing that an operation reads from outside waits for the group itself."""
+def _ready(i: int, group: Sequence[int], of: Flow) -> bool:
+    """Whether an operation is left, and nothing that it reads from outside waits for the group itself."""
+    if of.done[i]:
+        return False
     waiting, seen = [i], set(group)
     while waiting:
-        call = calls[waiting.pop()]
-        inputs = () if call is None else call.inputs
-        for j in inputs:
-            if j in group and call is not calls[i]:
+        reader = waiting.pop()
+        for j in of.inputs[reader]:
+            if j in group and reader != i:
                 return False
             if j > group[0] and j not in seen:
                 seen.add(j)
@@ -184,124 +230,29 @@ def _ready(i: int, group: Sequence[int], calls: Sequence[Call | None]) -> bool:
     return True
 
 
-def _kernel(group: Sequence[int], calls: Sequence[Call | None], readers: Sequence[Sequence[int]]) -> Kernel:
-    ops = [call.op for i in group if (call := calls[i]) is not None]
-    if len(ops) == 1:
-        return Kernel(ops[0], (), ops[0].bytes)
-    moved = sum(op.bytes for op in ops)
-    for i, op in zip(group, ops, strict=True):
-        inside = [j for j in readers[i] if j in group]
-        moved -= op.bytes_out * len(inside)
-        if inside and len(inside) == len(readers[i]):
-            moved -= op.bytes_out  # nobody else reads it, so it is never written
-    main = next((k for k, op in enumerate(ops) if op.family not in _MINOR), 0)
-    least = max(ops[0].bytes_in, ops[-1].bytes_out)
-    return Kernel(ops[main], (*ops[:main], *ops[main + 1 :]), max(moved, least))
+def _kernel(group: Sequence[int], of: Flow) -> Kernel:
+    ops = [of.ops[i] for i in group]
+    kept = 0.0
+    for i, op in zip(group, ops[:-1], strict=False):
+        inside = sum(j in group for j in of.readers[i])
+        # What is read inside is not read anew, and what nobody else reads is not written either.
+        kept += op.bytes_out * (inside + (inside == len(of.readers[i])))
+    return _named(kept, *ops)
 
 
-def _needed(calls: Sequence[Call | None], outputs: Sequence[int]) -> list[Call | None]:
-    """The calls that outputs depend on; None stands where the others were."""
-    needed = set(outputs)
-    for i in range(len(calls) - 1, -1, -1):
-        call = calls[i]
-        if i in needed and call is not None:
-            needed.update(call.inputs)
-    return [call if i in needed else None for i, call in enumerate(calls)]
+@lru_cache(maxsize=REMEMBERED)
+def _chain(*ops: Op) -> Kernel:
+    """Of operations whose results nobody reads but the next one."""
+    return _named(2 * sum([op.bytes_out for op in ops[:-1]]), *ops)
 
 
-def _apart(calls: Sequence[Call | None], outputs: Sequence[int]) -> tuple[list[Call | None], tuple[int, ...]]:
-    """The calls with each attention as the operations of its formula, and where the outputs are then."""
-    found: list[Call | None] = []
-    place = {-1: -1}
-    for i, call in enumerate(calls):
-        inputs = () if call is None else tuple(place[j] for j in call.inputs)
-        if call is None:
-            found.append(None)
-        elif call.op.family == "attention":
-            for part in _of_attention(call.op):
-                found.append(Call(part, inputs))
-                inputs = (len(found) - 1,)
-        else:
-            found.append(Call(call.op, inputs))
-        place[i] = len(found) - 1
-    return found, tuple(place[i] for i in outputs)
+def _named(kept: float, *ops: Op) -> Kernel:
+    """With so many bytes that stay inside."""
+    main = next((op for op in ops if op.family not in _MINOR), ops[0])
+    at = ops.index(main)
+    moved = max(sum([op.bytes for op in ops]) - kept, ops[0].bytes_in, ops[-1].bytes_out)
+    return Kernel(main, ops[:at] + ops[at + 1 :], moved)
 
 
-def _of_attention(op: Op) -> tuple[Op, Op, Op]:
-    """Scores, their softmax and the weighted sum of values."""
-    batch, heads, queries, keys, size = op.shape
-    scores = batch * heads * queries * keys
-    width = op.bytes_out / max(batch * heads * queries * size, 1)
-    value = min(op.bytes_in, batch * heads * keys * size * width)
-    matrix = scores * width
-    first = Op(
-        "bmm",
-        "bmm",
-        (batch * heads, queries, keys, size),
-        op.dtype,
-        op.flops / 2,
-        op.bytes_in - value,
-        0,
-        matrix,
-    )
-    soft = Op("softmax", "softmax", (scores // max(keys, 1), keys), op.dtype, 5.0 * scores, matrix, 0, matrix)
-    last = Op(
-        "bmm",
-        "bmm",
-        (batch * heads, queries, size, keys),
-        op.dtype,
-        op.flops / 2,
-        matrix + value,
-        0,
-        op.bytes_out,
-    )
-    return first, soft, last
-
-
-def _merged(trace: Trace, patterns: tuple[str, ...]) -> tuple[list[Call | None], tuple[int, ...]]:
-    """The calls, None where one repeats another, whose readers then read that; and the outputs."""
-    kept: list[Call | None] = []
-    place: dict[int, int] = {-1: -1}
-    seen: dict[Call, int] = {}
-    for i, call in enumerate(trace.calls):
-        moved = Call(call.op, tuple(dict.fromkeys(place[j] for j in call.inputs)))
-        place[i] = i
-        if _fits(call.op, patterns) and _whole(moved, kept):
-            place[i] = seen.setdefault(moved, i)
-        kept.append(moved if place[i] == i else None)
-    return kept, tuple(place[i] for i in trace.outputs)
-
-
-def _whole(call: Call, calls: Sequence[Call | None]) -> bool:
-    """Whether it reads one whole result: of two parts of one, the trace does not say which is read."""
-    if len(call.inputs) != 1 or call.op.bytes_weight:
-        return False
-    source = calls[call.inputs[0]] if call.inputs[0] >= 0 else None
-    return source is not None and source.op.bytes_out == call.op.bytes_in
-
-
-def _readers(calls: Sequence[Call | None], outputs: Iterable[int]) -> list[list[int]]:
-    """Who reads each result; the caller, who reads outputs, stands for a call that does not exist."""
-    readers: list[list[int]] = [[] for _ in calls]
-    for i, call in enumerate(calls):
-        for source in () if call is None else call.inputs:
-            if source >= 0:
-                readers[source].append(i)
-    for i in outputs:
-        if i >= 0:
-            readers[i].append(len(calls))
-    return readers
-
-
-def _fits_at(calls: Sequence[Call | None], i: int, patterns: tuple[str, ...]) -> bool:
-    call = calls[i] if i < len(calls) else None
-    return call is not None and _fits(call.op, patterns)
-
-
-def _fits(op: Op, patterns: tuple[str, ...]) -> bool:
-    return _named(op.family, op.name, patterns)
-
-
-@cache
-def _named(family: str, name: str, patterns: tuple[str, ...]) -> bool:
+def _fits(family: str, name: str, patterns: tuple[str, ...]) -> bool:
     return family in patterns or f"{family}:{name}" in patterns

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, final
 
 from nas.errors import must
 
@@ -56,6 +57,9 @@ class Op:
         bytes_weight: read of parameters.
         bytes_out: written.
 
+    Attributes:
+        bytes: all that are moved.
+
     Raises:
         BadInput: the family is unknown, or the shape does not fit it.
     """
@@ -68,19 +72,40 @@ class Op:
     bytes_in: float
     bytes_weight: float
     bytes_out: float
+    bytes: float = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise must("op.family", f"be one of {', '.join(FAMILIES)}", self.family)
         if len(self.shape) != len(FAMILIES[self.family]):
             raise must("op.shape", f"hold {', '.join(FAMILIES[self.family])}", self.shape)
+        object.__setattr__(self, "bytes", self.bytes_in + self.bytes_weight + self.bytes_out)
+        object.__setattr__(self, "_hash", hash(tuple(self.record().values())))
 
-    @property
-    def bytes(self) -> float:
-        """All bytes that are moved."""
-        return self.bytes_in + self.bytes_weight + self.bytes_out
+    def __hash__(self) -> int:
+        """Computed once: operations are looked up by the hundred for each network."""
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its arguments, for another process hashes names otherwise."""
+        return Op, tuple(self.record().values())
+
+    def record(self) -> dict[str, Any]:
+        """Its arguments by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     @property
     def attributes(self) -> Mapping[str, int]:
         """The shape by the names of its attributes."""
         return dict(zip(FAMILIES[self.family], self.shape, strict=True))
+
+
+REMEMBERED = 100_000
+"""Operations that are kept."""
+
+
+@lru_cache(maxsize=REMEMBERED)
+def known_op(*arguments: Any) -> Op:
+    """The operation with these arguments, the same object for the same ones, which is found again faster."""
+    return Op(*arguments)

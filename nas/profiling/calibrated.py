@@ -62,8 +62,8 @@ def composed(models: OpModels, nets: Sequence[Measured], seed: int) -> OpModels:
     """
     latency = NetLatency(models, Composition(), FusionProfile.load(models.backend))
     parts = [latency.parts(net.trace) for net in nets]
-    sums, kernels, factors = (np.array(column, dtype=float) for column in zip(*parts, strict=True))
-    found = Composition.fit(sums, kernels, np.array([net.ms for net in nets]), factors, seed)
+    sums, kernels, weights, factors = (np.array(column, dtype=float) for column in zip(*parts, strict=True))
+    found = Composition.fit(sums, kernels, weights, np.array([net.ms for net in nets]), factors, seed)
     return replace(models, notes={**models.notes, "composition": found.record(), "nets": len(nets)})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -14,7 +14,7 @@ import numpy as np
 from nas.errors import must
 from nas.kernels.capture import Call, Trace
 from nas.kernels.op import Op
-from nas.kernels.runners.onnxruntime import exported
+from nas.kernels.runners.onnx_graph import exported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,7 +136,7 @@ def _write(path: Path, content: Any) -> Path:
 
 def _record(trace: Trace) -> dict[str, Any]:
     """JSON values of a trace."""
-    calls = [{"op": asdict(call.op), "inputs": call.inputs} for call in trace.calls]
+    calls = [{"op": call.op.record(), "inputs": call.inputs} for call in trace.calls]
     rest = {name: getattr(trace, name) for name in ("weight_bytes", "activation_bytes", "outputs")}
     return {"calls": calls, **rest}
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BUILTIN = {
     "eager": "nas.kernels.runners.eager",
     "onnxruntime": "nas.kernels.runners.onnxruntime",
+    "openvino": "nas.kernels.runners.openvino",
 }
 
 
@@ -55,7 +56,7 @@ def runner(name: str, device: str = "cpu") -> Runner:
 
     Args:
         name: such as ``eager``.
-        device: torch device; ``cpu`` for one thread of the CPU.
+        device: torch device; ``cpu`` for one thread of the CPU, the only one that exported models run on.
 
     Raises:
         UnknownName: no runner has that name.

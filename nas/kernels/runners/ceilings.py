@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ EDGE, EDGE_CUDA = 768, 8192
 """Of the matrices; on a CPU they fit its caches and still fill its units."""
 COPIED, COPIED_CUDA = 2**26, 2**30
 """Bytes, more than any cache."""
+_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
 
 
 def ceilings(device: str, dtype: str, timer: Timer) -> Rates:
@@ -45,13 +46,15 @@ def ceilings(device: str, dtype: str, timer: Timer) -> Rates:
         flops = 2.0 * edge**3 / fastest(lambda: torch.mm(a, b))
         bandwidth = 2.0 * size / fastest(lambda: target.copy_(source))
     if not cuda:
-        return Rates(flops, bandwidth, 1, _cache_bytes())
+        return Rates(flops, bandwidth, 1, cache_bytes())
     properties = torch.cuda.get_device_properties(device)
     return Rates(flops, bandwidth, properties.multi_processor_count, float(properties.L2_cache_size))
 
 
-def _cache_bytes() -> float:
+def cache_bytes() -> float:
     """Of a core's own last cache; 1 MiB where the system does not say."""
-    name = "SC_LEVEL2_CACHE_SIZE"
-    found = os.sysconf(name) if name in getattr(os, "sysconf_names", {}) else 0
-    return float(found) if found > 0 else 2.0**20
+    try:
+        text = _CACHE.read_text(encoding="ascii").strip()
+    except OSError:
+        return 2.0**20
+    return float(text.removesuffix("K")) * 2**10

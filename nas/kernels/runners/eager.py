@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from nas.errors import must
-from nas.kernels.runners.single import single
+from nas.kernels.runners.ceilings import cache_bytes
+from nas.kernels.runners.single import copies, single
 from nas.kernels.timing import Timing
 
 if TYPE_CHECKING:
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from nas.kernels.runners import Run
     from nas.kernels.timing import Timer
 
-COPIES = 4
-CACHED = 2**23
-"""Bytes of an operation that no cache of a core holds, so that copies change nothing."""
+MOST = 8
+"""Copies of an operation."""
 FLUSH_BYTES = 256 * 2**20
 """Written before each reading on CUDA, so that an operation does not find its inputs in the cache."""
 
@@ -48,10 +48,11 @@ class EagerCpu:
 
     def __init__(self) -> None:
         self.versions = {"torch": torch.__version__}
+        self._cache = cache_bytes()
 
     def op(self, op: Op, seed: int, timer: Timer) -> Timing:
-        """Time copies of an operation in turn, so that weights are not in the nearest cache."""
-        calls = [single(op, seed + i) for i in range(COPIES if op.bytes < CACHED else 1)]
+        """Time copies of an operation in turn."""
+        calls = [single(op, seed + i) for i in range(copies(op, self._cache, MOST))]
 
         def run() -> None:
             for call in calls:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from nas.kernels.op import Op
 
+SHORT_FLOPS = 2.0**22
+"""Of what takes some tens of microseconds: of more, four copies are enough."""
+
 
 @final
 class Single:
@@ -64,6 +67,23 @@ def single(op: Op, seed: int) -> Single:
     if make is None or op.dtype not in ("float32", "float16", "bfloat16"):
         raise _no(op)
     return make(op, _Draw(op, seed))
+
+
+def copies(op: Op, cache: float, most: int) -> int:
+    """How many copies to time in turn: many of a tiny operation, beside which all else weighs little.
+
+    Together they fit half of the cache, as an operation alone does; so each finds its weights and inputs
+    there as far as they fit, and whole networks that do not fit add what they fetch
+    (`nas.kernels.composition`).
+
+    Args:
+        op: to be timed.
+        cache: bytes of a core's own cache.
+        most: of them, at least 1.
+    """
+    fitting = cache / 2 / max(op.bytes, 1.0)
+    short = SHORT_FLOPS / max(op.flops, 1.0)
+    return max(1, min(most, int(min(fitting, max(short, 4)))))
 
 
 def _no(op: Op) -> Unsupported:
