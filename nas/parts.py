@@ -214,6 +214,16 @@ class Parts:
         rng = stream(self.search.seed, "attainable")
         check_attainable(self.space, self.objectives, self.offers["known"], rng)
 
+    def trained(self) -> None:
+        """Take up shared weights that an earlier session trained, where evaluating needs them now.
+
+        Raises:
+            StorageError: they are not there.
+        """
+        stages, self.stages = self.stages, ()
+        for stage in stages:
+            stage.take_up()
+
     def exporters(self, formats: Sequence[str]) -> list[Callable[..., list[Path]]]:
         """The exporters of these formats.
 

@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import shlex
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, final
 
@@ -18,6 +19,8 @@ from nas.proposal import CHECKSUM, Failure, Measurement, Proposal, Trial
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from torch import nn
 
     from nas.history import History
     from nas.parts import Parts
@@ -80,6 +83,7 @@ class Result:
         Raises:
             RunFailed: the training failed.
         """
+        self.parts.trained()
         unit = [(member.trial, self._proposal(member, replicate))]
         (report,) = evaluate_unit(self.parts.trainer(), unit, self.parts.search.seed, None)
         if isinstance(report.outcome, Failure):
@@ -88,8 +92,49 @@ class Result:
             raise must("evaluators", "keep weights", type(self.parts.trainer()).__name__)
         return report.outcome.weights
 
-    def export(self, members: Sequence[Member], folder: Path, formats: Sequence[str]) -> list[Path]:
+    def fine_tune(
+        self, member: Member, epochs: int, *, lr: float = 0.01, optimizer: str = "sgd", device: str = "cpu"
+    ) -> Tuned:
+        """Train a member on, by itself, from the weights that were scored, such as inherited ones.
+
+        Args:
+            member: whose weights were kept; they stay as they are.
+            epochs: passes over the training data, at least 1.
+            lr, optimizer: see `nas.estimators.recipe.Recipe`; the schedule is cosine, without warm-up.
+            device: torch device, ``cpu`` or ``cuda:N``.
+
+        Raises:
+            BadInput: a setting is out of range, no weights were kept, the task has no test split, or its data
+                are others than before.
+            Diverged: the loss did.
+        """
+        from nas.estimators.machine import checked_device, on_device, settled
+        from nas.estimators.recipe import Recipe
+        from nas.estimators.tuning import fine_tuned
+
+        self._check_data()
+        task, proposal, seed = self.parts.task, self._proposal(member), self.parts.search.seed
+        assert task is not None  # whoever keeps weights has trained on one
+        recipe = Recipe(epochs=epochs, optimizer=optimizer, lr=lr, warmup=0.0)
+        checked_device("device", device)
+        module = self._module(member)
+        with settled(self.parts.target.threads):
+            tuned = fine_tuned(on_device(module, device), task, recipe, proposal, seed=seed)
+            scores = [task.score(tuned, split) for split in ("val", "test")]
+        return Tuned(tuned.cpu(), epochs, *scores)
+
+    def export(
+        self,
+        members: Sequence[Member],
+        folder: Path,
+        formats: Sequence[str],
+        tuned: Mapping[int, Tuned] | None = None,
+    ) -> list[Path]:
         """Write members in these formats, a folder each, named by trial.
+
+        Args:
+            members, folder, formats: what is written where, and how.
+            tuned: what stands in for the members of these trials; their provenance says so.
 
         Raises:
             BadInput: a format is unknown, or members have no trained weights.
@@ -101,19 +146,28 @@ class Result:
             raise must("export", "have a task, so that example inputs are known", None)
         written: list[Path] = []
         for member in members:
+            stand_in = (tuned or {}).get(member.trial)
             bundle = Bundle(
                 name=f"trial_{member.trial:04d}",
                 architecture=member.architecture,
-                values=member.values,
-                module=self.parts.trainer().load(self._proposal(member), self._weights(member)),
+                values=member.values if stand_in is None else {**member.values, **stand_in.values(member)},
+                module=self._module(member) if stand_in is None else stand_in.module,
                 example=self.parts.task.example(2),
-                provenance={**versions(), "trial": member.trial, "seed": self.parts.search.seed},
+                provenance={
+                    **versions(),
+                    "trial": member.trial,
+                    "seed": self.parts.search.seed,
+                    **({} if stand_in is None else {"fine_tuned_epochs": stand_in.epochs}),
+                },
             )
             place = folder / bundle.name
             place.mkdir(parents=True, exist_ok=True)
             for exporter in exporters:
                 written += exporter(bundle, place)
         return written
+
+    def _module(self, member: Member) -> nn.Module:
+        return self.parts.trainer().load(self._proposal(member), self._weights(member))
 
     def _check_data(self) -> None:
         """Refuse other data than the run searched on, which may lie in the same place on another machine."""
@@ -159,6 +213,27 @@ class Result:
                 f"train them again with: nas resume {self.words}"
             )
         return path
+
+
+@final
+@dataclass(frozen=True)
+class Tuned:
+    """A member that was trained on.
+
+    Attributes:
+        module: in evaluation mode, on the CPU.
+        epochs: how long.
+        val, test: the task's metrics on these splits.
+    """
+
+    module: nn.Module
+    epochs: int
+    val: Mapping[str, float]
+    test: Mapping[str, float]
+
+    def values(self, member: Member) -> Mapping[str, float]:
+        """What it has in place of the member's metrics that weights decide on."""
+        return {metric: value for metric, value in self.val.items() if metric in member.values}
 
 
 def _notes(trial: Trial) -> Mapping[str, Any]:

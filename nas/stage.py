@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from nas.errors import RunFailed
+from nas.errors import RunFailed, StorageError
 from nas.objective import Objective
 from nas.rng import derive
 from nas.study import Study
@@ -63,6 +63,17 @@ class Stage:
             seed=derive(self.seed, "stage"),
             observer=None if observer is None else lambda _: observer(history.tally),
         )
+
+    def take_up(self) -> None:
+        """Take the weights that the folder holds, without training on.
+
+        Raises:
+            StorageError: it holds none.
+            BadInput: it holds the weights of another supernet.
+        """
+        if self.folder is None or not TallyHistory(self.evaluator, self.folder).forgotten:
+            raise StorageError(f"the weights of {self.label} are not in {self.folder}; nas resume trains them")
+        self.evaluator.settle()
 
     def train(self, study: Study) -> None:
         """Train until the strategy or the budget ends it, and settle the weights.

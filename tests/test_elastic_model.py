@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import subprocess
 import sys
 
@@ -77,6 +78,20 @@ class Transformer(nn.Module):
         return self.head(self.encoder(x).mean(1 if self.encoder.layers[0].self_attn.batch_first else 0))
 
 
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(8, 16)
+        layer = nn.TransformerDecoderLayer(16, 4, 24, 0.0, batch_first=True)
+        self.decoder = nn.TransformerDecoder(layer, 2)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.embed(x.flatten(1).unflatten(1, (8, 8)))
+        mask = torch.ones(8, 8, device=x.device).triu(1).bool()
+        return self.head(self.decoder(x, x[:, :5], tgt_mask=mask).mean(1))
+
+
 class Fused(nn.Module):
     def __init__(self, width, heads, causal):
         super().__init__()
@@ -127,6 +142,7 @@ MODELS = {
     "transformer": Transformer,
     "transformer_norm_first": lambda: Transformer(norm_first=True, activation="gelu"),
     "transformer_seq_first": lambda: Transformer(batch_first=False, bias=False),
+    "decoder": Decoder,
     "fused": Untraceable,
     "fused_causal": lambda: Untraceable(causal=True),
 }
@@ -275,6 +291,8 @@ def silenced(model, name, units, block=1):
             "encoder.layers.0.self_attn.out_proj",
             4,
         ),
+        ("decoder", "decoder.layers.1.linear1", "decoder.layers.1.linear2", 1),
+        ("decoder", "decoder.layers.1.multihead_attn.heads", "decoder.layers.1.multihead_attn.out_proj", 4),
         ("fused", "blocks.0.gate", "blocks.0.down", 1),
         ("fused", "blocks.1.attention.heads", "blocks.1.attention.proj", 4),
         ("fused_causal", "blocks.1.attention.heads", "blocks.1.attention.proj", 4),
@@ -304,6 +322,12 @@ def test_a_shallow_path_is_the_first_blocks():
     with torch.no_grad():
         got = space.supernet().eval()(X, end(space, **{"2__depth": 1}))
         assert torch.equal(got, shallow(X))
+
+
+def test_what_varies_in_a_decoder():
+    inside = ("linear1", "multihead_attn.heads", "self_attn.heads")
+    layers = [f"decoder.layers.{i}.{name}" for i in range(2) for name in inside]
+    assert sorted(SPACES["decoder"].by_name) == [*layers, "decoder.layers.depth"]
 
 
 def test_widths_of_blocks_that_are_left_out_are_not_asked_for():
@@ -476,6 +500,25 @@ def test_layers_that_share_or_mix_stay_rigid(make, name, reason):
     assert re.search(reason, space.rigid[f"3.{name}"])
 
 
+def test_layers_that_run_several_times_stay_rigid():
+    class Again(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+            self.layers, self.attention = nn.ModuleList([layer, layer]), Fused(8, 2, causal=False)
+            self.mlp = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 8))
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return self.mlp(self.attention(self.attention(x)))
+
+    space = nas.elastic(Again().eval(), torch.randn(1, 5, 8), depth=0)
+    assert list(space.by_name) == ["mlp.0"]
+    for name in ("layers.0.linear1", "layers.0.self_attn"):
+        assert "several times" in space.rigid[name]
+
+
 def test_what_fails_when_it_is_narrow_stays_rigid():
     class Counts(nn.Module):
         def __init__(self):
@@ -538,7 +581,7 @@ def test_signatures_are_the_same_in_every_process():
     said = {
         subprocess.run(
             [sys.executable, "-c", _SIGNATURE],
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,

@@ -10,9 +10,10 @@ from shared_weights import Wide, blobs, seeded_supernet
 
 import nas
 from nas.budget import Budget
-from nas.errors import BadInput, Incompatible, RunFailed
+from nas.errors import BadInput, Incompatible, RunFailed, StorageError
 from nas.estimators.paths import PathsEvaluator
-from nas.parts import Search
+from nas.parts import Parts, Search
+from nas.result import Result
 from nas.run import Run
 from nas.stage import Stage
 from nas.strategies.fair import Fair
@@ -157,6 +158,22 @@ def test_a_search_on_trained_weights(tmp_path):
     here = Run(search(batch=4), tmp_path / "c")
     assert values(here.search()) == values(batched)
     here.close()
+
+
+def test_a_run_that_is_read_inherits_the_trained_weights(tmp_path):
+    run = Run(search(), tmp_path)
+    front = run.search()
+    run.close()
+    parts = Parts(search(), tmp_path)
+    again = Result(parts, run.history, tmp_path)
+    member = front.best("accuracy")
+    file = again.train(member)
+    module, kept = (parts.trainer().load(again._proposal(member), p) for p in (file, again._weights(member)))
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), kept.parameters(), strict=True))
+    for file in (tmp_path / "stages").rglob("*.*"):
+        file.unlink()
+    with pytest.raises(StorageError, match="nas resume trains them"):
+        Result(Parts(search(), tmp_path), run.history, tmp_path).train(member)
 
 
 def test_weights_get_better_by_training():

@@ -62,7 +62,7 @@ def counted(space):
         numbers = [v for v in architecture.values() if isinstance(v, int | float)]
         return 10.0 * len(architecture) + sum(map(float, numbers))
 
-    return Known(FunctionEvaluator(macs, "macs", space, cheap=("macs",)), 0)
+    return Known(FunctionEvaluator(macs, "macs", space=space, cheap=("macs",)), 0)
 
 
 def trial(number, candidate, role="search", metrics=None, **values):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from nas.budget import Budget
-from nas.errors import must, unknown_metric
+from nas.errors import must
+from nas.evaluator import check_measured
 from nas.objective import goals, minimised
 from nas.parts import Parts
 from nas.proposal import Proposal
-from nas.report.statistics import RESAMPLES, spearman, spearman_interval
+from nas.report.statistics import kendall_and_interval, spearman, spearman_interval
 from nas.rng import stream
 from nas.strategy import Scripted
 
@@ -112,9 +113,7 @@ def rank_study(search: Search, pool: int = 300, metrics: Sequence[str] = ()) -> 
     parts = _with_sizes(search)
     target = goals(parts.objectives)[0]
     evaluator = parts.evaluator
-    for metric in metrics:
-        if metric not in evaluator.metrics:
-            raise unknown_metric(metric, evaluator.metrics)
+    check_measured(metrics, evaluator.metrics)
     free = evaluator.metrics - evaluator.functional - evaluator.measured
     sizes = {m for m in free if m.endswith(SIZES)}
     names = sorted((set(metrics) | sizes if metrics else free) - {o.metric for o in parts.objectives})
@@ -126,26 +125,6 @@ def rank_study(search: Search, pool: int = 300, metrics: Sequence[str] = ()) -> 
     rows.sort(key=lambda row: (not row.is_size, -np.nan_to_num(row.spearman, nan=-2.0), row.metric))
     measured = int(np.isfinite(gains).sum())
     return Ranks(f"{target.goal} {target.metric}", len(architectures), measured, rows)
-
-
-def kendall(a: NDArray[np.float64], b: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[Any]:
-    """Kendall's tau-b of resamples of n pairs.
-
-    Args:
-        a, b: shape (n,).
-        counts: how often each resample holds each pair, shape (resamples, n).
-
-    Returns:
-        Shape (resamples,); NaN where all values of a resample are equal.
-    """
-    x, y = (np.sign(v[:, None] - v[None, :]).astype(np.float32) for v in (a, b))
-    weights = counts.astype(np.float32)
-    agree, one, two = (
-        np.einsum("ri,ri->r", weights @ pairs, weights, dtype=np.float64)
-        for pairs in (x * y, np.abs(x), np.abs(y))
-    )
-    scale = np.sqrt(one * two)
-    return np.where(scale > 0, agree / np.where(scale > 0, scale, 1.0), np.nan)
 
 
 def _with_sizes(search: Search) -> Parts:
@@ -200,7 +179,5 @@ def _row(name: str, values: NDArray[np.float64], gains: NDArray[np.float64], rng
     nan = float("nan")
     if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Row(name, n, nan, (nan, nan), nan, (nan, nan))
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
-    low, high = np.nanquantile(kendall(a, b, counts), (0.025, 0.975))
-    tau = float(kendall(a, b, np.ones((1, n)))[0])
-    return Row(name, n, spearman(a, b), spearman_interval(a, b, rng), tau, (float(low), float(high)))
+    tau, tau_95 = kendall_and_interval(a, b, rng)
+    return Row(name, n, spearman(a, b), spearman_interval(a, b, rng), tau, tau_95)

@@ -16,6 +16,11 @@ BUILTIN = {
     "ranking": "nas.strategies.score_ranking:score_ranking",
     "robot": "nas.strategies.robot:robot",
     "robust_ranking": "nas.strategies.robust_ranking:robust_ranking",
+    "fair": "nas.strategies.fair:Fair",
+    "pada": "nas.strategies.pada:Pada",
+    "progressive": "nas.strategies.progressive:Progressive",
+    "sandwich": "nas.strategies.sandwich:Sandwich",
+    "shift": "nas.strategies.shift:Shift",
     "uniform": "nas.strategies.uniform:Uniform",
     "smbo": "nas.strategies.smbo:Smbo",
 }

@@ -13,7 +13,7 @@ from nas.strategies.complexity_generator import ComplexityGenerator
 from nas.strategies.path_sampler import PathSampler, share, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 FAVOURED: Mapping[str, float] = {"unconverged": 1.0, "converged": -1.0, "none": 0.0}
 """Signs of the gap in the distribution over the bins."""
+SPACINGS: Mapping[str, Callable[[float, float, int], Vector]] = {
+    "geometric": np.geomspace,
+    "linear": np.linspace,
+}
+"""Edges of the bins from the least to the largest cost."""
 GAPS = ("val_gradient_norm", "val_loss")
 """Metrics that say how far a path is from having converged."""
 
@@ -36,19 +41,19 @@ class Shift(PathSampler):
     """Draws a complexity, the more often the less its paths have converged, and a path of this complexity.
 
     After a warm-up with uniform paths, a `ComplexityGenerator` is trained on the true costs of some
-    architectures, and their range is cut into bins of equal width; those without an architecture are left
-    out. Before the next step and after every ``every`` further ones, the gap of each bin is asked for on
+    architectures, and their range is cut into bins; those without an architecture are left out. Before the next step and after every ``every`` further ones, the gap of each bin is asked for on
     validation data, for one architecture in it, and the bins' probabilities become::
 
         p = softmax(gap / (mean gap · temperature))
 
     A step draws a bin from p, a cost among those known in it, and a path of this cost from the generator. A
-    gap that is not finite stays what it was before.
+    gap becomes the mean of itself and what one batch tells; what is not finite leaves it as it was.
 
     Args:
         space, task, epochs: as in `PathSampler`.
         metric: cheap metric that is the complexity.
         bins: of its range, at least 1.
+        spacing: ``geometric`` bins span equal factors, ``linear`` ones equal amounts.
         warm_up: share of the steps with uniform paths, in [0, 1].
         every: steps between estimates of the gaps, at least 1.
         gap: ``val_gradient_norm`` or ``val_loss``.
@@ -62,8 +67,9 @@ class Shift(PathSampler):
         BadInput: a setting is out of its range, or the metric is not cheap.
 
     Source: Zhang et al. 2023 (ShiftNAS), with 50 warm-up epochs and estimates every 100 steps.
-    Deviations: no learnable distribution: p follows from the gaps as above, which are divided by their mean
-    so that no unit matters. Taken literally, the paper's minimum of the expected gap favours converged bins,
+    Deviations: the paper's linear steps cover a factor of two or three; over larger ones they would put
+    nearly all small paths into one bin, so bins are geometric unless set. No learnable distribution: p follows from the gaps as above, which are divided by their mean
+    so that no unit matters, and averaged because single batches are noisy. Taken literally, the paper's minimum of the expected gap favours converged bins,
     the reverse of its stated intent; that sign is ``favour: converged``.
     """
 
@@ -74,6 +80,7 @@ class Shift(PathSampler):
         epochs: int = 100,
         metric: str = "macs",
         bins: int = 8,
+        spacing: str = "geometric",
         warm_up: float = 0.2,
         every: int = 100,
         gap: str = "val_gradient_norm",
@@ -86,6 +93,8 @@ class Shift(PathSampler):
         super().__init__(space, task, epochs)
         if gap not in GAPS:
             raise unknown("gap", gap, GAPS)
+        if spacing not in SPACINGS:
+            raise unknown("spacing", spacing, SPACINGS)
         if favour not in FAVOURED:
             raise unknown("favour", favour, FAVOURED)
         if not 0.0 < temperature < math.inf:
@@ -94,6 +103,7 @@ class Shift(PathSampler):
             remedy = "add the evaluator cost for macs and params"
             raise must("metric", "be a cheap metric of the search's evaluators", metric, remedy)
         self._gap, self._sign, self._temperature = gap, FAVOURED[favour], temperature
+        self._edges = SPACINGS[spacing]
         self._bins, self._every = whole("bins", bins), whole("every", every)
         self._warm = round(share("warm_up", warm_up) * self.steps)
         self.rounds = self.steps + -(-(self.steps - self._warm) // self._every)
@@ -170,7 +180,9 @@ class Shift(PathSampler):
             self.gaps = self._nothing()
             self._heard = self._nothing()
         elif self.round > self._warm and self._place(self.round - 1)[1]:
-            self.gaps = np.where(np.isfinite(self._heard), self._heard, self.gaps)
+            known, heard = np.isfinite(self.gaps), np.isfinite(self._heard)
+            mean = np.where(known, (self.gaps + self._heard) / 2.0, self._heard)
+            self.gaps = np.where(heard, mean, self.gaps)
             self._heard = self._nothing()
         self._regroup()
 
@@ -195,7 +207,7 @@ class Shift(PathSampler):
     def _cut(self) -> None:
         """The known costs of each bin, bins without any left out."""
         costs = self.generator.known
-        edges = np.linspace(costs[0], costs[-1], self._bins + 1)
+        edges = self._edges(float(costs[0]), float(costs[-1]), self._bins + 1)
         owner = np.clip(np.searchsorted(edges, costs, side="right") - 1, 0, self._bins - 1)
         self._in_bins = [np.unique(costs[owner == b]) for b in range(self._bins) if (owner == b).any()]
 
