@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from nas.errors import Unsupported
-from nas.kernels.runners.single import single
+from nas.kernels.runners.ceilings import cache_bytes
+from nas.kernels.runners.single import copies, single
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nas.kernels.op import Op
+    from nas.kernels.runners import Run
     from nas.kernels.runners.single import Single
+    from nas.kernels.timing import Timer, Timing
 
 MOST = 32
 """Copies of an operation in one graph: entering a runtime, and changes of layout, weigh little."""
@@ -47,6 +50,44 @@ def exported(module: nn.Module, example: Tensor) -> bytes:
     if not _reads_input(model):
         raise Unsupported("the exported module does not read its input: nothing is left to time")
     return model
+
+
+@final
+class GraphRunner:
+    """A runtime of ONNX models: what its times of operations and networks are taken from.
+
+    Args:
+        name: of the backend.
+        versions: of its packages.
+        bound: a run of a graph whose inputs and outputs lie ready, so that nothing is copied.
+        session: a run of a model on one input.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        versions: Mapping[str, str],
+        bound: Callable[[Graph], Run],
+        session: Callable[[bytes, Tensor], Run],
+    ) -> None:
+        self.name, self.versions = name, {**versions, "torch": torch.__version__}
+        self._bound, self._session = bound, session
+        self._floors: dict[int, float] = {}
+        self._cache = cache_bytes()
+
+    def op(self, op: Op, seed: int, timer: Timer) -> Timing:
+        """Time several copies of an operation in one graph, less what an empty graph takes."""
+        count = copies(op, self._cache, MOST)
+        graph = copies_of(op, seed, count)
+        inputs = len(graph.inputs)
+        if inputs not in self._floors:
+            nothing = self._bound(empty(inputs))
+            self._floors[inputs] = min(timer(nothing).median_ms for _ in range(3))
+        return timer(self._bound(graph)).less(self._floors[inputs], count)
+
+    def prepared(self, module: nn.Module, example: Tensor) -> Run:
+        """A run of the exported module."""
+        return self._session(exported(module, example), example)
 
 
 def _reads_input(model: bytes) -> bool:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from nas.errors import must
-from nas.kernels.runners.ceilings import cache_bytes
-from nas.kernels.runners.onnx_graph import MOST, copies_of, empty, exported
-from nas.kernels.runners.single import copies
+from nas.kernels.runners.onnx_graph import GraphRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from torch import Tensor
 
-    from torch import Tensor, nn
-
-    from nas.kernels.op import Op
     from nas.kernels.runners import Run
     from nas.kernels.runners.onnx_graph import Graph
-    from nas.kernels.timing import Timer, Timing
 
 
-def runner(device: str) -> OnnxRuntime:
+def runner(device: str) -> GraphRunner:
     """The runner.
 
     Raises:
@@ -36,43 +28,8 @@ def runner(device: str) -> OnnxRuntime:
     except ImportError as error:
         remedy = "pip install 'nas-toolkit[onnx]'"
         raise must("backend onnxruntime", "have its packages installed", str(error), remedy) from None
-    return OnnxRuntime({"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__})
-
-
-@final
-class OnnxRuntime:
-    """The CPU provider.
-
-    Args:
-        versions: of its packages.
-    """
-
-    name = "onnxruntime"
-
-    def __init__(self, versions: Mapping[str, str]) -> None:
-        self.versions = {**versions, "torch": torch.__version__}
-        self._floors: dict[int, float] = {}
-        self._cache = cache_bytes()
-
-    def op(self, op: Op, seed: int, timer: Timer) -> Timing:
-        """Time several copies of an operation in one graph, less what an empty graph takes."""
-        count = copies(op, self._cache, MOST)
-        graph = copies_of(op, seed, count)
-        inputs = len(graph.inputs)
-        if inputs not in self._floors:
-            nothing = _bound(empty(inputs))
-            self._floors[inputs] = min(timer(nothing).median_ms for _ in range(3))
-        return timer(_bound(graph)).less(self._floors[inputs], count)
-
-    def prepared(self, module: nn.Module, example: Tensor) -> Run:
-        """A session of the exported module."""
-        session = session_of(exported(module, example))
-        feed = {session.get_inputs()[0].name: example.numpy()}
-
-        def run() -> object:
-            return session.run(None, feed)
-
-        return run
+    versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    return GraphRunner("onnxruntime", versions, _bound, _session)
 
 
 def session_of(model: bytes) -> Any:
@@ -86,7 +43,17 @@ def session_of(model: bytes) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _bound(graph: Graph) -> Callable[[], object]:
+def _session(model: bytes, example: Tensor) -> Run:
+    session = session_of(model)
+    feed = {session.get_inputs()[0].name: example.numpy()}
+
+    def run() -> object:
+        return session.run(None, feed)
+
+    return run
+
+
+def _bound(graph: Graph) -> Run:
     """A run whose inputs and outputs lie ready, so that nothing is copied."""
     session = session_of(graph.model())
     binding = session.io_binding()

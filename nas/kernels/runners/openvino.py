@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, final
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from nas.errors import must
-from nas.kernels.runners.ceilings import cache_bytes
-from nas.kernels.runners.onnx_graph import MOST, copies_of, empty, exported
-from nas.kernels.runners.single import copies
+from nas.kernels.runners.onnx_graph import GraphRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from nas.kernels.op import Op
     from nas.kernels.runners import Run
     from nas.kernels.runners.onnx_graph import Graph
-    from nas.kernels.timing import Timer, Timing
 
 SETTINGS: Mapping[str, Any] = {
     "INFERENCE_NUM_THREADS": 1,
@@ -31,7 +25,7 @@ SETTINGS: Mapping[str, Any] = {
 """By itself, it computes in bfloat16 where a processor can."""
 
 
-def runner(device: str) -> OpenVino:
+def runner(device: str) -> GraphRunner:
     """The runner.
 
     Raises:
@@ -45,37 +39,8 @@ def runner(device: str) -> OpenVino:
     except ImportError as error:
         remedy = "pip install 'nas-toolkit[openvino]'"
         raise must("backend openvino", "have its packages installed", str(error), remedy) from None
-    return OpenVino({"onnx": onnx.__version__, "openvino": openvino.__version__})
-
-
-@final
-class OpenVino:
-    """The CPU plugin.
-
-    Args:
-        versions: of its packages.
-    """
-
-    name = "openvino"
-
-    def __init__(self, versions: Mapping[str, str]) -> None:
-        self.versions = {**versions, "torch": torch.__version__}
-        self._floors: dict[int, float] = {}
-        self._cache = cache_bytes()
-
-    def op(self, op: Op, seed: int, timer: Timer) -> Timing:
-        """Time several copies of an operation in one graph, less what an empty graph takes."""
-        count = copies(op, self._cache, MOST)
-        graph = copies_of(op, seed, count)
-        inputs = len(graph.inputs)
-        if inputs not in self._floors:
-            nothing = _bound(empty(inputs))
-            self._floors[inputs] = min(timer(nothing).median_ms for _ in range(3))
-        return timer(_bound(graph)).less(self._floors[inputs], count)
-
-    def prepared(self, module: nn.Module, example: Tensor) -> Run:
-        """A request of the exported module."""
-        return _run(compiled(exported(module, example)), {"input": example.numpy()})
+    versions = {"onnx": onnx.__version__, "openvino": openvino.__version__}
+    return GraphRunner("openvino", versions, _bound, _session)
 
 
 def compiled(model: bytes) -> Any:
@@ -96,11 +61,15 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _bound(graph: Graph) -> Callable[[], object]:
+def _bound(graph: Graph) -> Run:
     return _run(compiled(graph.model()), graph.inputs)
 
 
-def _run(model: Any, inputs: Mapping[str, Any]) -> Callable[[], object]:
+def _session(model: bytes, example: Tensor) -> Run:
+    return _run(compiled(model), {"input": example.numpy()})
+
+
+def _run(model: Any, inputs: Mapping[str, Any]) -> Run:
     """A run whose inputs lie ready; those that the plugin threw away are not needed."""
     from openvino import Tensor as Held
 
