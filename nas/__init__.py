@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nas.history import History, MemoryHistory
     from nas.memo import Memoized
     from nas.run import search
+    from nas.sharing.adopted import elastic
     from nas.study import Study
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _LATER = {
     "MemoryHistory": "nas.history",
     "Memoized": "nas.memo",
     "Study": "nas.study",
+    "elastic": "nas.sharing.adopted",
     "search": "nas.run",
 }
 
@@ -96,6 +98,7 @@ __all__ = [
     "Trial",
     "When",
     "derive",
+    "elastic",
     "parse_objectives",
     "register_evaluator",
     "register_space",

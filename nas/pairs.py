@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from nas import registry
@@ -49,13 +50,16 @@ def _with_space(name: str) -> Iterator[tuple[str, str, str]]:
 
 def _reason(name: str, space: Space, text: str) -> str | None:
     """Why a strategy cannot search a space for these objectives; None when it can."""
-    objectives = parse_objectives(text)
+    objectives, probe = parse_objectives(text), space.sample(stream(0, "probe"))
+    factory = registry.load("strategy", name)
+    if isinstance(factory, type) and "task" in inspect.signature(factory).parameters:
+        return check_pair(factory, name, space, probe, objectives)  # there is no task to make it with
     offers = {"space": space, "objectives": objectives, "known": None}
     try:
         strategy = registry.create("strategy", name, offers)
     except BadInput as error:
         return f"{name}: {error}"
-    return check_pair(strategy, name, space, space.sample(stream(0, "probe")), objectives)
+    return check_pair(strategy, name, space, probe, objectives)
 
 
 def example_space(spec: str | Mapping[str, Any], offers: Mapping[str, Any] | None = None) -> Any:

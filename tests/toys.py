@@ -43,7 +43,7 @@ OF_PATHS = {
     "pada": {"epochs": 10},
     "progressive": {"epochs": 10},
     "sandwich": {"epochs": 10},
-    "shift": {"epochs": 10, "every": 10, "bins": 3, "samples": 16, "iterations": 2},
+    "shift": {"epochs": 10, "warm_up": 0.5, "every": 10, "bins": 3, "samples": 16, "iterations": 2},
     "uniform": {"epochs": 10},
 }
 """Path samplers, with settings for a schedule of 100 steps."""

@@ -76,8 +76,8 @@ class PathsEvaluator(StepEvaluator):
             others learn its outputs; ``instatune``: both, and from a teacher; see
             `nas.estimators.distillation`.
         alpha, gamma, temperature: of the distillation.
-        teacher: ``first``: the first path of the first step, as it was before that; ``"package.module:name"``
-            of a factory of a trained module; None for none.
+        teacher: ``first``: the first path of the first step, as it was before that; a factory of a trained
+            module, or ``"package.module:name"`` of one; None for none.
         device: torch device, ``cpu`` or ``cuda:N``; on CUDA, in bfloat16 autocast and channels-last.
         threads: CPU threads, at least 1.
 
@@ -107,7 +107,7 @@ class PathsEvaluator(StepEvaluator):
         alpha: float = 0.3,
         gamma: float = 1.0,
         temperature: float = 1.0,
-        teacher: str | None = None,
+        teacher: Any = None,
         device: str = "cpu",
         threads: int = 1,
     ) -> None:

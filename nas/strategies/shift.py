@@ -41,8 +41,9 @@ class Shift(PathSampler):
     """Draws a complexity, the more often the less its paths have converged, and a path of this complexity.
 
     After a warm-up with uniform paths, a `ComplexityGenerator` is trained on the true costs of some
-    architectures, and their range is cut into bins; those without an architecture are left out. Before the next step and after every ``every`` further ones, the gap of each bin is asked for on
-    validation data, for one architecture in it, and the bins' probabilities become::
+    architectures, and their range is cut into bins; those without an architecture are left out. Before the
+    next step and after every ``every`` further ones, the gap of each bin is asked for on validation data, for
+    one architecture in it, and the bins' probabilities become::
 
         p = softmax(gap / (mean gap · temperature))
 
@@ -68,9 +69,10 @@ class Shift(PathSampler):
 
     Source: Zhang et al. 2023 (ShiftNAS), with 50 warm-up epochs and estimates every 100 steps.
     Deviations: the paper's linear steps cover a factor of two or three; over larger ones they would put
-    nearly all small paths into one bin, so bins are geometric unless set. No learnable distribution: p follows from the gaps as above, which are divided by their mean
-    so that no unit matters, and averaged because single batches are noisy. Taken literally, the paper's minimum of the expected gap favours converged bins,
-    the reverse of its stated intent; that sign is ``favour: converged``.
+    nearly all small paths into one bin, so bins are geometric unless set. No learnable distribution: p
+    follows from the gaps as above, which are averaged because single batches are noisy, and divided by their
+    mean so that no unit matters. Taken literally, the paper's minimum of the expected gap favours converged
+    bins, the reverse of its stated intent; that sign is ``favour: converged``.
     """
 
     def __init__(

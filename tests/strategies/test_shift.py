@@ -30,7 +30,8 @@ def widths():
 
 def made(space=None, **settings):
     space = space or widths()
-    spec = {"name": "shift", **OF_PATHS["shift"], "bins": 4, "epochs": 40, "iterations": 20, **settings}
+    own = {"bins": 4, "spacing": "linear", "warm_up": 0.2, "epochs": 40, "iterations": 20}
+    spec = {"name": "shift", **OF_PATHS["shift"], **own, **settings}
     return create("strategy", spec, {"space": space, "task": ten_batches(), "known": counted(space)})
 
 
