@@ -118,6 +118,7 @@ class Network:
         tuning_lr: of the elastic network.
         side: of the images, in pixels.
         widths: that can be chosen.
+        depth: fewest blocks.
     """
 
     make: Callable[[], nn.Module]
@@ -125,11 +126,12 @@ class Network:
     tuning_lr: float
     side: int
     widths: tuple[float, ...]
+    depth: int
 
 
 NETWORKS = {
-    "residual": Network(residual_network, 4e-3, 1e-3, 14, (0.5, 0.75, 1.0)),
-    "transformer": Network(Transformer, 2e-3, 1e-3, 28, (0.25, 0.5, 0.75, 1.0)),
+    "residual": Network(residual_network, 4e-3, 1e-3, 14, (0.375, 0.5, 0.625, 0.75, 1.0), 3),
+    "transformer": Network(Transformer, 2e-3, 1e-3, 28, (0.25, 0.5, 0.75, 1.0), 2),
 }
 
 
@@ -178,11 +180,12 @@ def halved(network: str, seed: int) -> dict[str, Any]:
     model = trained(network, task, seed)
     original_seconds = time.perf_counter() - began
     task = data(batch_size=TUNING_BATCH)
-    space = nas.elastic(model, task.example(1), settings.widths, depth=1)
+    space = nas.elastic(model, task.example(1), settings.widths, depth=settings.depth)
     cost = costs(space, model, task)
     step = 3.0 * cost["random"] + cost["full"]
     epochs = int(SHARE * 3.0 * cost["full"] * EPOCHS / step)
-    tuning = {"distillation": "instatune", "alpha": 0.3, "gamma": 1.0, "teacher": partial(copy.deepcopy, model)}
+    teacher = partial(copy.deepcopy, model)
+    tuning = {"distillation": "instatune", "alpha": 0.3, "gamma": 1.0, "teacher": teacher}
     began = time.perf_counter()
     run = Run(
         Search(

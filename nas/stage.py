@@ -72,7 +72,7 @@ class Stage:
             BadInput: it holds the weights of another supernet.
         """
         if self.folder is None or not TallyHistory(self.evaluator, self.folder).forgotten:
-            raise StorageError(f"the weights of {self.label} are not in {self.folder}; nas resume trains them")
+            raise StorageError(f"{self.folder} must hold the weights of {self.label}; nas resume trains them")
         self.evaluator.settle()
 
     def train(self, study: Study) -> None:

@@ -85,8 +85,8 @@ class PathsEvaluator(StepEvaluator):
         BadInput: a setting is out of range, or batches of one meet batch norms.
 
     Source: Guo et al. 2020 (single path one-shot), sec. 3.2; Chu et al. 2021 (FairNAS), Alg. 1: one update
-    for the gradients of several paths; Yu et al. 2020 (BigNAS), sec. 3.2. Deviation: augmented batches are the
-    same for all paths of a group.
+    for the gradients of several paths; Yu et al. 2020 (BigNAS), sec. 3.2. Deviation: augmented batches are
+    the same for all paths of a group.
     """
 
     def __init__(
@@ -376,7 +376,7 @@ class PathsEvaluator(StepEvaluator):
     # --- what is told beside the loss --------------------------------------------------------------------
 
     def _norms(self, proposal: Proposal) -> tuple[float, dict[str, NDArray[np.float64]]]:
-        """The norm of the gradient, and for each decision the norms of its chosen option's weights, summed."""
+        """The gradient's norm, and for each decision the norms of its chosen option's weights, summed."""
         owners: list[str] = []
         gradients: list[Tensor] = []
         candidate: Any = proposal.candidate

@@ -40,7 +40,13 @@ class ElasticSpace(Space):
         Raises:
             BadInput: a module in it cannot draw fresh weights.
         """
-        module = self._skeleton.path(architecture).to_empty(device="cpu")
+        module = self._skeleton.path(architecture)
+        tied = _tied(module)
+        module.to_empty(device=torch.get_default_device())  # the meta device, where only sizes matter
+        for places in tied:
+            (first, name), *others = places
+            for part, other in others:
+                setattr(part, other, getattr(first, name))
         for name, part in module.named_modules():
             _reset(name, part)
         return module.train()
@@ -54,6 +60,15 @@ class ElasticSpace(Space):
         """The supernet without numbers, from which sizes are taken."""
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return ElasticSupernet(self.elastic(), self, self.example().to("meta"))
+
+
+def _tied(module: nn.Module) -> list[list[tuple[nn.Module, str]]]:
+    """The places of each parameter that has several."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for part in module.modules():
+        for name, p in part.named_parameters(recurse=False):
+            places.setdefault(id(p), []).append((part, name))
+    return [found for found in places.values() if len(found) > 1]
 
 
 def _reset(name: str, part: nn.Module) -> None:

@@ -255,6 +255,23 @@ def test_candidates_of_other_spaces_are_refused():
         seeded_supernet(Mixed())(x, Mixture({"first": [1, 0], "second": [1, 0, 0]}))
 
 
+def test_tied_weights_stay_tied_when_they_are_built():
+    class Tied(ElasticSpace):
+        decisions = (nas.Categorical("width", (2, 4)),)
+
+        def elastic(self):
+            first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+            second.weight = first.weight
+            return nn.Sequential(first, second, ElasticLinear(3, 4, out="width"))
+
+        def example(self):
+            return torch.zeros(1, 3)
+
+    module = Tied().build(Tied().architecture({"width": 2}))
+    assert module[0].weight is module[1].weight
+    assert torch.isfinite(module(torch.randn(2, 3))).all()
+
+
 def test_weights_without_a_way_to_draw_them_are_refused():
     class Own(nn.Module):
         def __init__(self):
