@@ -109,7 +109,7 @@ def measured(name: str, limit: int, epochs: int, trials: int) -> dict[str, Any]:
         (outcome,) = clock.evaluate([Proposal(a, ("latency_ms",))], seed=SEED)
         latency[a] = outcome.values["latency_ms"]  # type: ignore[union-attr]
     bound = SHARE * max(latency.values())
-    step = {"name": "paths", "distillation": "in_place", "threads": 2, "clip": 5.0, **RECIPES[name]}
+    step = {"name": "paths", "distillation": "in_place", "threads": 1, "clip": 5.0, **RECIPES[name]}
     with tempfile.TemporaryDirectory() as scratch:
         started = time.perf_counter()
         search = Search(
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--trials", type=int, default=120)
     given = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     path = RESULTS / "supernet_search.json"
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
     for name in (given.space,) if given.space else ("mobile", "vit"):

@@ -57,7 +57,8 @@ class Shift(PathSampler):
         spacing: ``geometric`` bins span equal factors, ``linear`` ones equal amounts.
         warm_up: share of the steps with uniform paths, in [0, 1].
         every: steps between estimates of the gaps, at least 1.
-        gap: ``val_gradient_norm`` or ``val_loss``.
+        gap: ``val_loss``, or ``val_gradient_norm``, which is smallest in the smallest transformers, converged
+            or not.
         favour: ``unconverged`` bins with large gaps; ``converged`` turns the sign of the gap around, and
             ``none`` keeps the bins uniform, to compare with.
         temperature: of the softmax, above 0.
@@ -68,7 +69,8 @@ class Shift(PathSampler):
         BadInput: a setting is out of its range, or the metric is not cheap.
 
     Source: Zhang et al. 2023 (ShiftNAS), with 50 warm-up epochs and estimates every 100 steps.
-    Deviations: the paper's linear steps cover a factor of two or three; over larger ones they would put
+    Deviations: the loss tells the gap, where the paper takes the gradient's norm, which is a setting here;
+    the paper's linear steps cover a factor of two or three; over larger ones they would put
     nearly all small paths into one bin, so bins are geometric unless set. No learnable distribution: p
     follows from the gaps as above, which are averaged because single batches are noisy, and divided by their
     mean so that no unit matters. Taken literally, the paper's minimum of the expected gap favours converged
@@ -85,7 +87,7 @@ class Shift(PathSampler):
         spacing: str = "geometric",
         warm_up: float = 0.2,
         every: int = 100,
-        gap: str = "val_gradient_norm",
+        gap: str = "val_loss",
         favour: str = "unconverged",
         temperature: float = 1.0,
         samples: int = 512,

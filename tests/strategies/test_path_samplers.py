@@ -39,7 +39,7 @@ def answer(proposal):
     vectors = {f"gradient_norm.{k}": np.array([norms.get(v, 0.0)]) for k, v in proposal.candidate.items()}
     if proposal.samples is not None:
         vectors["sample_norm"] = np.array([0.1 if i % 2 == 0 else 1.0 for i in proposal.samples])
-    values = {"val_gradient_norm": 1.0 + 0.1 * len(proposal.candidate)}
+    values = {"val_loss": 1.0 + 0.1 * len(proposal.candidate)}
     return Measurement({m: values.get(m, 1.0) for m in proposal.metrics}, vectors=vectors)
 
 
