@@ -173,6 +173,7 @@ class Parts:
         if search.warm_start is not None:
             self.strategy = _at("warm_start", self._warm, search.warm_start)
         self.stages: tuple[Stage, ...] = tuple(self._stage(i, s) for i, s in enumerate(search.stages))
+        self.untrained: Sequence[Stage] = self.stages  # as far as this session has done nothing about it
         self.memoized = self._memoized()
         self.stop: Stop | None = _at("stop", _stop, search.stop)
         if search.budget.cost is not None and search.price is None:
@@ -220,7 +221,7 @@ class Parts:
         Raises:
             StorageError: they are not there.
         """
-        stages, self.stages = self.stages, ()
+        stages, self.untrained = self.untrained, ()
         for stage in stages:
             stage.take_up()
 

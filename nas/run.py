@@ -108,7 +108,7 @@ class Run:
             RunFailed: too many steps in a row could not be taken.
             StorageError: weights of an earlier session cannot be read.
         """
-        for i, stage in enumerate(self.parts.stages):
+        for i, stage in enumerate(self.parts.untrained):
             if self.study.stopped:
                 return
             label = f"stage {i + 1} of {len(self.parts.stages)} ({stage.label})"
@@ -119,6 +119,7 @@ class Run:
                 if self._training.stopped:
                     self.study.stop(self._training.ended)
                 self._training = None
+        self.parts.untrained = ()
 
     def search(self) -> Front:
         """Search within the budget, measure the front again, and write it down.
@@ -126,7 +127,6 @@ class Run:
         Shared weights are trained first where there are stages that were not.
         """
         self.train()
-        self.parts.stages = ()
         self.study.run(self.parts.search.budget)
         self.study.confirm(self._lost)
         return self.write()

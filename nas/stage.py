@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -9,7 +10,7 @@ from nas.errors import RunFailed, StorageError
 from nas.objective import Objective
 from nas.rng import derive
 from nas.study import Study
-from nas.tally import TallyHistory
+from nas.tally import TALLY, Tally, TallyHistory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from nas.evaluator import StepEvaluator
     from nas.space import Space
     from nas.strategy import Strategy
-    from nas.tally import Tally
 
 
 @final
@@ -63,6 +63,14 @@ class Stage:
             seed=derive(self.seed, "stage"),
             observer=None if observer is None else lambda _: observer(history.tally),
         )
+
+    def tally(self) -> Tally | None:
+        """What was trained so far, as the folder tells; None where it tells nothing."""
+        try:
+            text = (self.folder / TALLY).read_text(encoding="utf-8") if self.folder is not None else None
+        except OSError:
+            return None
+        return None if text is None else Tally(json.loads(text))
 
     def take_up(self) -> None:
         """Take the weights that the folder holds, without training on.

@@ -13,6 +13,7 @@ from nas.budget import Budget
 from nas.errors import BadInput, Incompatible, RunFailed, StorageError
 from nas.estimators.paths import PathsEvaluator
 from nas.parts import Parts, Search
+from nas.report.html import report
 from nas.result import Result
 from nas.run import Run
 from nas.stage import Stage
@@ -166,6 +167,9 @@ def test_a_run_that_is_read_inherits_the_trained_weights(tmp_path):
     run.close()
     parts = Parts(search(), tmp_path)
     again = Result(parts, run.history, tmp_path)
+    page = report(again)
+    assert "Training of shared weights" in page
+    assert "<td>uniform</td><td>30</td><td>0</td>" in page
     member = front.best("accuracy")
     file = again.train(member)
     module, kept = (parts.trainer().load(again._proposal(member), p) for p in (file, again._weights(member)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import resource
+import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import registry
+from nas.budget import Budget
 from nas.cli.app import number, print_json, say
 from nas.errors import BadInput, RunFailed
 from nas.evaluator import Known
@@ -16,16 +19,19 @@ from nas.executor import evaluate_unit
 from nas.proposal import Failure, Proposal
 from nas.report.markup import duration
 from nas.rng import stream
+from nas.strategies.path_sampler import PathSampler
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
-    from nas.budget import Budget
     from nas.parts import Parts, Search
+    from nas.stage import Stage
 
 SAMPLES = 3
 STRATUM = 11
 """Each sample is the median in costs of so many random architectures, in three strata from small to large;
 three random ones alone would often miss the mean by half."""
+STEPS = 8
+"""Steps of each training of shared weights that are tried."""
 SHARES = (0.05, 0.15)
 """Fidelities at which each sample is tried; what they cost more or less gives the cost of a full one."""
 
@@ -53,6 +59,9 @@ def dry_run(search: Search, *, as_json: bool) -> None:
     for sample in facts["samples"]:
         values = ", ".join(f"{m} {number(v)}" for m, v in sample["values"].items())
         say(f"sample       {sample['seconds']:.2f} s: {values}")
+    for label, seconds in facts["stages"].items():
+        told = "as long as its strategy proposes" if seconds is None else f"about {duration(seconds)}"
+        say(f"training     {label}: {told}")
     say(f"evaluation   about {duration(facts['seconds_per_evaluation'])} each at full fidelity")
     say(f"memory       {facts['peak_memory_mb']:,.0f} MB at most so far")
     say(f"estimate     {facts['estimate']}")
@@ -60,6 +69,7 @@ def dry_run(search: Search, *, as_json: bool) -> None:
 
 def _facts(parts: Parts) -> dict[str, Any]:
     search, size = parts.search, parts.space.size
+    stages = {s.label: _trained(s) for s in parts.stages}
     architectures = _samples(parts)
     _tried(parts, architectures[0])  # the first pass through torch is slow
     samples = [_tried(parts, a) for a in architectures]
@@ -75,11 +85,25 @@ def _facts(parts: Parts) -> dict[str, Any]:
         "evaluators": ", ".join(map(_named, search.evaluators)) or "the objectives' own",
         "memo": _named(search.memo),
         "budget": ", ".join(f"{name} {number(limit)}" for name, limit in limits.items()),
+        "stages": stages,
         "samples": samples,
         "seconds_per_evaluation": seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "estimate": _estimate(search.budget, seconds),
+        "estimate": _estimate(search.budget, seconds, sum(s or 0.0 for s in stages.values())),
     }
+
+
+def _trained(stage: Stage) -> float | None:
+    """Seconds of a training of shared weights, by its first steps; None where its length cannot be told."""
+    tried = replace(stage, budget=Budget(trials=STEPS * stage.strategy.group), folder=None)
+    study = tried.study()
+    tried.train(study)
+    seconds = study.spent.seconds / study.spent.trials
+    wanted = [n for n in (stage.budget.trials,) if n is not None and n < sys.maxsize]
+    if isinstance(stage.strategy, PathSampler):
+        wanted.append(stage.strategy.rounds * stage.strategy.group)
+    limits = [s for s in (stage.budget.wall_seconds, stage.budget.seconds) if s is not None]
+    return min([n * seconds for n in wanted] + limits, default=None)
 
 
 def _samples(parts: Parts) -> list[Architecture]:
@@ -129,10 +153,10 @@ def _measured(
     return dict(report.outcome.values), time.perf_counter() - start
 
 
-def _estimate(budget: Budget, seconds: float) -> str:
+def _estimate(budget: Budget, seconds: float, training: float) -> str:
     counts = [n * seconds for n in (budget.trials, budget.evaluations) if n is not None]
     limits = [s for s in (budget.seconds, budget.wall_seconds, budget.device_seconds) if s is not None]
-    return f"{duration(min(counts + limits))} in all, if nothing is reused"
+    return f"{duration(training + min(counts + limits))} in all, if nothing is reused"
 
 
 def _named(spec: Any) -> str:

@@ -79,6 +79,24 @@ def failures(result: Result) -> Html:
     return section("Failures", *inner, name="failures")
 
 
+def training(result: Result) -> Html | None:
+    """What shared weights were trained on before the search; None where nothing was."""
+    rows: list[list[str]] = []
+    for stage in result.parts.stages:
+        tally = stage.tally()
+        if tally is None:
+            rows.append([stage.label, "not begun", "", "", ""])
+            continue
+        ends = [number(tally.losses[0]), number(tally.losses[-1])] if tally.losses else ["", ""]
+        paths, seconds = tally.used["trials"], tally.used["wall_seconds"]
+        rows.append([stage.label, f"{paths:,.0f}", f"{tally.skipped:,}", " → ".join(ends), duration(seconds)])
+    if not rows:
+        return None
+    header = ["strategy", "paths trained", "skipped", "loss", "time"]
+    lead = "One set of weights was trained for all architectures; scores were inherited from it."
+    return section("Training of shared weights", table(header, rows), note(lead), name="training")
+
+
 def reuse(result: Result, front: Front, books: Ledger) -> Html:
     """What was answered without evaluating, and what was measured again."""
     memo = result.parts.search.memo

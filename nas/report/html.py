@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nas.architecture import Architecture
 from nas.objective import goals, violations
 from nas.report import data
-from nas.report.accounts import failures, provenance, reuse, time
+from nas.report.accounts import failures, provenance, reuse, time, training
 from nas.report.curves import label
 from nas.report.honesty import findings
 from nas.report.importance import ENOUGH, importances
@@ -63,6 +63,7 @@ def report(result: Result, against: Sequence[Result] = ()) -> str:
         _pictures(result, front),
         *([_parallel(lines)] if lines else []),
         _importance(important),
+        *([trained] if (trained := training(result)) is not None else []),
         time(books, result.parts.search.price),
         failures(result),
         reuse(result, front, books),

@@ -228,6 +228,23 @@ def test_a_dry_run_estimates_what_a_search_takes(nas):
     assert 6 * facts["seconds_per_evaluation"] == pytest.approx(time.perf_counter() - start, rel=0.5)
 
 
+def test_a_dry_run_counts_the_training_of_shared_weights(nas):
+    text = """
+space: {name: vit, patch: 4, embed_dims: [8], heads: [1], mlp_ratios: [1], least_depth: 1, depth: 2}
+task: {name: digits, batch_size: 64}
+objectives: max accuracy
+stages: [{strategy: {name: uniform, epochs: 40}}]
+evaluators: [inherited]
+budget: {trials: 2}
+"""
+    config = nas.write("c.yaml", text)
+    facts = json.loads(nas("search", config, "--dry-run", "--json").out)
+    assert "training     uniform: about" in nas("search", config, "--dry-run").out
+    short = text.replace("epochs: 40}}]", "epochs: 40}, budget: {trials: 8}}]")
+    less = json.loads(nas("search", nas.write("d.yaml", short), "--dry-run", "--json").out)
+    assert 0 < less["stages"]["uniform"] < facts["stages"]["uniform"] / 10
+
+
 def test_a_dry_run_stops_where_a_sample_fails(nas):
     text = TRAINED.replace("name: training, epochs: 1", 'factory: "./own.py:fails"')
     answer = nas("search", nas.write("c.yaml", text), "--dry-run")
