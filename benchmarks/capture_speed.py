@@ -23,7 +23,8 @@ from nas import registry
 from nas.estimators.cost import CostEvaluator
 from nas.evaluator import seeded_module
 from nas.kernels.capture import capture
-from nas.kernels.fusion import FusionProfile, fused
+from nas.kernels.fusion import fused
+from nas.kernels.fusion_profile import FusionProfile
 from nas.proposal import Proposal
 from nas.rng import stream
 from nas.tasks.digits import Digits

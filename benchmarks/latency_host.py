@@ -28,7 +28,7 @@ from scipy.stats import spearmanr
 
 from nas import registry
 from nas.kernels.composition import Composition
-from nas.kernels.fusion import FusionProfile
+from nas.kernels.fusion_profile import FusionProfile
 from nas.kernels.net_latency import NetLatency
 from nas.kernels.predictor import OpModels
 from nas.kernels.session import Patience

@@ -14,7 +14,7 @@ from nas.errors import NasError, must
 from nas.evaluator import Evaluator, check_measured, seeded_module
 from nas.kernels.capture import capture, peak_bytes
 from nas.kernels.composition import Composition
-from nas.kernels.fusion import FusionProfile
+from nas.kernels.fusion_profile import FusionProfile
 from nas.kernels.models import SHIPPED, models_at, models_of
 from nas.kernels.net_latency import NetLatency
 from nas.kernels.predictor import OpModels

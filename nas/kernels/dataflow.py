@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nas.kernels.capture import Trace
-    from nas.kernels.fusion import FusionProfile, Kind
+    from nas.kernels.fusion_profile import FusionProfile, Kind
 
 
 @final

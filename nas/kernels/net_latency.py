@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from nas.kernels.capture import Trace
     from nas.kernels.composition import Composition
-    from nas.kernels.fusion import FusionProfile, Kernel
+    from nas.kernels.fusion import Kernel
+    from nas.kernels.fusion_profile import FusionProfile
     from nas.kernels.op import Op
     from nas.kernels.predictor import OpModels
 

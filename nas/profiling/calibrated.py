@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from nas.kernels.composition import Composition
-from nas.kernels.fusion import FusionProfile
+from nas.kernels.fusion_profile import FusionProfile
 from nas.kernels.net_latency import NetLatency
 from nas.kernels.predictor import OpModels, fit
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, final
 from nas.errors import Unsupported, must, unknown
 from nas.estimators.machine import torch_threads
 from nas.kernels import plan as plans
-from nas.kernels.fusion import FusionProfile, fused
+from nas.kernels.fusion import fused
+from nas.kernels.fusion_profile import FusionProfile
 from nas.kernels.runners import runner
 from nas.kernels.runners.ceilings import ceilings
 from nas.kernels.session import Patience, Session
