@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name
 from torch.optim.swa_utils import AveragedModel
@@ -20,19 +19,20 @@ from nas.estimators.augmentation import AUGMENTATIONS
 from nas.estimators.distillation import distillation as distillation_of
 from nas.estimators.feed import Feed
 from nas.estimators.fit import averaging, smoothed
+from nas.estimators.gradients import GradientSum, choices, gradients, norm, option_norms
 from nas.estimators.machine import checked_device, torch_threads
 from nas.estimators.recipe import Recipe
 from nas.estimators.weights import read_weights, write_weights
 from nas.evaluator import StepEvaluator, check_measured
 from nas.proposal import Failure, Measurement, Outcome, Proposal
 from nas.rng import derive
-from nas.sharing import Choice
 from nas.task import placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -138,7 +138,7 @@ class PathsEvaluator(StepEvaluator):
         self._wanted_teacher = teacher
         self._teacher: nn.Module | None = None
         self._taught_by: Mapping[str, Value] = {}
-        self._choices = _choices(self._module)
+        self._choices = choices(self._module)
         self._feeds = {split: Feed(task, split) for split in ("train", "val")}
         self._steps = 0
         self.metrics = TRAINING | LOOKING
@@ -223,7 +223,7 @@ class PathsEvaluator(StepEvaluator):
         steps: list[_Path] = []
         first: Tensor | None = None
         separate = len(proposals) > 1 and any("gradient_norm" in p.metrics for p in proposals)
-        summed = _Summed(self._module) if separate else None
+        summed = GradientSum(self._module) if separate else None
         for proposal in proposals:
             path = self._run(proposal, batch, first, teacher)
             if not math.isfinite(path.loss):
@@ -254,9 +254,10 @@ class PathsEvaluator(StepEvaluator):
             return path
         if loss.requires_grad:  # a path without weights has nothing to learn
             loss.backward()  # type: ignore[no-untyped-call]
-        path.gradient = _gradients(relaxed)
+        path.gradient = gradients(relaxed)
         if "gradient_norm" in proposal.metrics:
-            path.norm, path.norms = self._norms(proposal)
+            path.norm = norm(self._module)
+            path.norms = option_norms(self._choices, proposal.candidate)
         if proposal.samples is not None:
             path.sample_norms = self._sample_norms(output.detach(), batch)
         return path
@@ -275,7 +276,7 @@ class PathsEvaluator(StepEvaluator):
         values = {"val_loss": float(loss.detach())}
         if weighing and loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
-            values["val_gradient_norm"] = _norm(self._module)
+            values["val_gradient_norm"] = norm(self._module)
         elif relaxed is not None:
             for weights, g in zip(
                 relaxed.values(), torch.autograd.grad(loss, [*relaxed.values()]), strict=True
@@ -283,7 +284,7 @@ class PathsEvaluator(StepEvaluator):
                 weights.grad = g
         self._optimizer.zero_grad(set_to_none=True)
         asked = {m: values.get(m, 0.0) for m in proposal.metrics}
-        return Measurement(asked, time.perf_counter() - start, gradient=_gradients(relaxed))
+        return Measurement(asked, time.perf_counter() - start, gradient=gradients(relaxed))
 
     def _training_batch(self, proposals: Sequence[Proposal], seed: int) -> Batch:
         samples = proposals[0].samples
@@ -375,27 +376,6 @@ class PathsEvaluator(StepEvaluator):
 
     # --- what is told beside the loss --------------------------------------------------------------------
 
-    def _norms(self, proposal: Proposal) -> tuple[float, dict[str, NDArray[np.float64]]]:
-        """The gradient's norm, and for each decision the norms of its chosen option's weights, summed."""
-        owners: list[str] = []
-        gradients: list[Tensor] = []
-        candidate: Any = proposal.candidate
-        architecture = {} if isinstance(candidate, Mixture) else candidate
-        for decision, choices in self._choices.items():
-            if decision not in architecture:
-                continue
-            for choice in choices:
-                for p in choice.options[str(architecture[decision])].parameters():
-                    if p.grad is not None:
-                        owners.append(decision)
-                        gradients.append(p.grad)
-        sums = {decision: 0.0 for decision in self._choices if decision in architecture}
-        if gradients:
-            norms = torch.stack(torch._foreach_norm(gradients)).tolist()
-            for decision, norm in zip(owners, norms, strict=True):
-                sums[decision] += norm
-        return _norm(self._module), {f"gradient_norm.{d}": np.array([n]) for d, n in sums.items()}
-
     def _sample_norms(self, output: Tensor, batch: Batch) -> NDArray[np.float64]:
         y = self._task.targets(batch)
         distance = F.softmax(output.float(), -1) - F.one_hot(y, output.shape[-1])
@@ -441,49 +421,6 @@ class _Path:
             vectors["sample_norm"] = self.sample_norms
         asked = {m: values[m] for m in self.proposal.metrics}
         return Measurement(asked, seconds, gradient=self.gradient, vectors=vectors)
-
-
-class _Summed:
-    """Gradients of several backward passes, each of which leaves only its own on the weights."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._weights = list(module.parameters())
-        self._sums: dict[int, Tensor] = {}
-
-    def add(self) -> None:
-        """Take what lies on the weights."""
-        for i, p in enumerate(self._weights):
-            if p.grad is not None:
-                self._sums[i] = p.grad if i not in self._sums else self._sums[i].add_(p.grad)
-                p.grad = None
-
-    def put_back(self) -> None:
-        """Lay the sums on the weights."""
-        for i, total in self._sums.items():
-            self._weights[i].grad = total
-
-
-def _choices(module: nn.Module) -> dict[str, list[Choice]]:
-    """The places where each decision chooses an option."""
-    found: dict[str, list[Choice]] = {}
-    for part in module.modules():
-        if isinstance(part, Choice):
-            found.setdefault(part.name, []).append(part)
-    return found
-
-
-def _norm(module: nn.Module) -> float:
-    """The L2 norm of all gradients together."""
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-
-
-def _gradients(relaxed: Mapping[str, Tensor] | None) -> dict[str, NDArray[Any]] | None:
-    """The gradients by a mixture's weights; 0 for those that nothing depends on."""
-    if relaxed is None:
-        return None
-    found = {name: torch.zeros_like(w) if w.grad is None else w.grad for name, w in relaxed.items()}
-    return {name: g.double().cpu().numpy() for name, g in found.items()}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from nas.errors import UnknownName
 from nas.kernels.capture import capture
 from nas.kernels.fusion import fused
 from nas.kernels.fusion_profile import FusionProfile, backends
+from nas.kernels.runners.onnx_graph import exported
 
 CELLS = {
     "pools": "|skip_connect~0|+|avg_pool_3x3~0|nor_conv_3x3~1|+|none~0|nor_conv_1x1~1|skip_connect~2|",
@@ -91,7 +92,7 @@ def test_openvino_runs_as_many_kernels_as_predicted(name):
     backend = pytest.importorskip("nas.kernels.runners.openvino")
     build, shape = ALL[name]
     module, x = build(), torch.ones(2, *shape)
-    layers = Counter(backend.layers(backend.compiled(backend.exported(module, x))))
+    layers = Counter(backend.layers(backend.compiled(exported(module, x))))
     moves = {"Input", "Output", "Const", "Reorder", "Reshape", "Transpose", "Split"}
     real = sum(count for kind, count in layers.items() if kind not in moves)
     found = kernels(module, x, "openvino")
