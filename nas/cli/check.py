@@ -62,8 +62,10 @@ def _strategy(plugin: str) -> list[Finding]:
     from nas.strategy import Strategy
     from nas.testing import check_strategy
 
+    task = _digits()
+
     def make(space: Any, objectives: Any) -> Any:
-        offers = {"space": space, "objectives": objectives, "known": None}
+        offers = {"space": space, "objectives": objectives, "known": None, "task": task}
         made = registry.create("strategy", _spec(plugin), offers, folder=Path.cwd())
         return _of_contract(made, Strategy, plugin)
 

@@ -82,6 +82,7 @@ def test_functions_and_registered_names_are_checked_too(nas):
     assert nas("check", "evaluator", "./ok.py:size").code == 0
     assert nas("check", "evaluator", "cost").code == 0
     assert nas("check", "strategy", "random").code == 0
+    assert nas("check", "strategy", "uniform").code == 0  # has a task, and a space with shared weights
     assert nas("check", "space", "join").code == 0
 
 
