@@ -42,6 +42,7 @@ def tiny(config):
         overrides.append("task.limit=64")
     if takes("strategy", loaded.strategy, "pool"):
         overrides += ["strategy.pool=2", "budget={trials: 4}"]  # two trials ask for metrics of the pool
+    overrides += [f"stages.{i}.budget={{trials: 8}}" for i in range(len(loaded.stages))]
     if loaded.storage is not None:
         overrides.append("storage=sqlite:///runs.db")
     return overrides

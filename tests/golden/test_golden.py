@@ -11,19 +11,32 @@ import json
 from pathlib import Path
 
 import pytest
-from toys import OF_A_POOL, Shifted, conditional_space
+from toys import OF_A_POOL, OF_PATHS, Shifted, conditional_space, counted, ten_batches
 
 from nas import parse_objectives
+from nas.proposal import Measurement
 from nas.registry import create
 from nas.strategies import BUILTIN
 from nas.testing import drive
+from nas.testing.problems import SharedToySpace
 
 FILE = Path(__file__).with_name("keys.json")
 SEEDS = (0, 1, 2)
 
 
+def _paths(name, seed):
+    """What a sampler of paths trains first."""
+    space = SharedToySpace(conditional_space())
+    offers = {"space": space, "objectives": (), "task": ten_batches(), "known": counted(space)}
+    strategy = create("strategy", {"name": name, **OF_PATHS[name]}, offers)
+    trials = drive(strategy, lambda p: Measurement(dict.fromkeys(p.metrics, 1.0)), 20, seed=seed)
+    return [trial.proposal.candidate.key for trial in trials[:20]]
+
+
 def _keys(name, seed):
     """A population of 8 lets children appear among the first 20."""
+    if name in OF_PATHS:
+        return _paths(name, seed)
     space = conditional_space()
     one = name == "aging_evolution" or name in OF_A_POOL
     objectives = parse_objectives("min loss" if one else "min near, min cost")
