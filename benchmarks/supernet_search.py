@@ -5,13 +5,15 @@ evolution on inherited accuracy and on latency measured on this machine, under a
 network's latency; the members of the front are then tuned for a few epochs. All of that is timed. Beside it,
 by the same test images: every member trained by itself from scratch, and the uniform networks, which are the
 largest one with all widths set to the same option, also trained from scratch. The supernet's training is
-longer than theirs, since it serves all; what it takes counts in the 20 minutes. The test split is looked at once, in the end.
+longer than theirs, since it serves all; what it takes counts in the 20 minutes. The test split is looked at
+once, in the end.
 
 Bars: at most 20 minutes from the start to the tuned front; for every uniform network that meets the bound a
 member at least as accurate and at least as fast, and a larger hypervolume; each tuned member within 0.5
 points of itself trained from scratch, or better.
 
-    python benchmarks/supernet_search.py [--space mobile|vit] [--limit 12000] [--epochs 40] [--scratch-epochs 15] [--trials 100]
+    python benchmarks/supernet_search.py --space vit
+    python benchmarks/supernet_search.py --space mobile --epochs 18 --scratch-epochs 12 --trials 80
 
 Takes about half an hour a space on one core.
 """
