@@ -51,16 +51,15 @@ if TYPE_CHECKING:
 SEED = 0
 SHARE = 0.9
 """The latency bound, by the largest network's latency."""
-TUNING = 5
-"""Epochs for which members of the front are tuned."""
 RECIPES: dict[str, dict[str, Any]] = {
     "mobile": {"lr": 0.1, "weight_decay": 1e-4},
     "vit": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.1},
 }
 TUNED: dict[str, dict[str, Any]] = {
-    "mobile": {"lr": 0.01},
-    "vit": {"optimizer": "adamw", "lr": 2e-4},
+    "mobile": {"epochs": 10, "lr": 0.1},
+    "vit": {"epochs": 5, "optimizer": "adamw", "lr": 2e-4},
 }
+"""How members of the front are tuned."""
 
 
 def space_of(name: str, task: Task) -> Space:
@@ -126,7 +125,7 @@ def measured(name: str, limit: int, epochs: int, scratch_epochs: int, trials: in
         )
         run = Run(search, Path(scratch) / "run")
         front = list(run.search())
-        trained = [run.result.fine_tune(m, TUNING, **TUNED[name]) for m in front]
+        trained = [run.result.fine_tune(m, **TUNED[name]) for m in front]
         seconds = time.perf_counter() - started
         members = [
             {
@@ -188,7 +187,7 @@ def main() -> None:
         found = measured(name, given.limit, given.epochs, given.scratch_epochs, given.trials)
         figures = json.loads(path.read_text())["figures"] if path.exists() else {}
         settings = {"images": given.limit, "epochs": given.epochs, "scratch_epochs": given.scratch_epochs}
-        figures[name] = {**settings, "trials": given.trials, "tuning_epochs": TUNING, **found}
+        figures[name] = {**settings, "trials": given.trials, "tuning": TUNED[name], **found}
         for key, value in found.items():
             print(f"{name}: {key}: {value}")
         record("supernet_search", figures, [SEED])
