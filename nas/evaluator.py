@@ -98,9 +98,13 @@ class StepEvaluator(Evaluator):
     """An evaluator whose evaluating trains shared weights, one group of proposals a step.
 
     Its trials are tallied, not stored: the weights are the result, and are kept beside the tally.
+
+    Attributes:
+        whole: False while a step is under way, and after one was cut: its weights then belong to no step.
     """
 
     pure: ClassVar[bool] = False
+    whole: bool = True
 
     @abstractmethod
     def keep(self, path: Path) -> None:

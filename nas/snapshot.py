@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -40,11 +40,15 @@ def save_snapshot(files: Files, state: Mapping[str, Any], told: int) -> None:
 
 def saved_snapshot(files: Files) -> tuple[Mapping[str, Any], int] | None:
     """The last whole state; None where there is none, and everything has to be told again."""
+    return next(saved_snapshots(files), None)
+
+
+def saved_snapshots(files: Files) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """The whole states that are there, the last one first."""
     for name in (SNAPSHOT, PREVIOUS):
         found = _readable(files, name)
         if found is not None:
-            return found
-    return None
+            yield found
 
 
 def _readable(files: Files, name: str) -> tuple[Mapping[str, Any], int] | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, final
 
 from nas.architecture import Architecture
-from nas.errors import RunFailed
+from nas.errors import RunFailed, StorageError
 from nas.files import FolderFiles
 from nas.history import History
 from nas.proposal import Failure
-from nas.snapshot import save_snapshot, saved_snapshot
+from nas.snapshot import save_snapshot, saved_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from nas.evaluator import StepEvaluator
     from nas.proposal import Trial
 
+log = logging.getLogger(__name__)
+
 UNUSED = {"trials": 0, "evaluations": 0.0, "seconds": 0.0, "wall_seconds": 0.0}
+"""What a tally begins with."""
 TALLY = "tally.json"
 """The file of what was counted, for people."""
 CURVE = 100
@@ -50,7 +54,7 @@ class Tally:
         self.skipped: int = given.get("skipped", 0)
         self.reason: str = given.get("reason", "")
         self._sum, self._count = given.get("open", (0.0, 0))
-        self._in_a_row = 0
+        self._in_a_row: int = given.get("in_a_row", 0)
 
     def add(self, trial: Trial) -> None:
         """Count a trial.
@@ -63,7 +67,8 @@ class Tally:
         self.used["seconds"] += trial.outcome.seconds
         self.used["wall_seconds"] += trial.outcome.seconds
         if isinstance(trial.outcome, Failure):
-            self._skip(trial.outcome)
+            if trial.position == 0:  # a group is one step
+                self._skip(trial.outcome)
             return
         self._in_a_row = 0
         loss = trial.values.get("train_loss", math.nan)
@@ -81,6 +86,7 @@ class Tally:
             "open": [self._sum, self._count],
             "skipped": self.skipped,
             "reason": self.reason,
+            "in_a_row": self._in_a_row,
         }
 
     def _skip(self, failure: Failure) -> None:
@@ -114,7 +120,8 @@ class TallyHistory(History):
     """A history that counts its trials and forgets them; what they did is in the weights.
 
     Beside each snapshot of the strategy lie the weights of the same step and the tally, in a folder. Going
-    on starts from there: what was told later is done again.
+    on starts from there: what was told later is done again. Where the last weights are damaged, those before
+    them are taken.
 
     Args:
         evaluator: whose weights are kept.
@@ -132,9 +139,7 @@ class TallyHistory(History):
         self.tally = Tally()
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            self._snapshot = saved_snapshot(FolderFiles(folder))
-        if self._snapshot is not None:
-            self._take_up(self._snapshot[1])
+            self._take_up(list(saved_snapshots(FolderFiles(folder))))
 
     @property
     def forgotten(self) -> Mapping[str, float]:
@@ -145,6 +150,8 @@ class TallyHistory(History):
         """Keep the weights, then the strategy's state; the ones before go when that is done."""
         if self._folder is None:
             super().save(state, told)
+            return
+        if not self._evaluator.whole:  # a signal cut a step: what was kept before it stands
             return
         self._evaluator.keep(self._weights(told))
         whole = {"strategy": dict(state), "tally": json.dumps(self.tally.to_json())}
@@ -161,11 +168,18 @@ class TallyHistory(History):
         found = super().saved()
         return found if found is None or self._folder is None else (found[0]["strategy"], found[1])
 
-    def _take_up(self, told: int) -> None:
-        assert self._snapshot is not None
-        self._evaluator.take_up(self._weights(told))
-        self.tally = Tally(json.loads(self._snapshot[0]["tally"]))
-        self._last = told
+    def _take_up(self, found: Sequence[tuple[Mapping[str, Any], int]]) -> None:
+        for i, (state, told) in enumerate(found):
+            try:
+                self._evaluator.take_up(self._weights(told))
+            except StorageError as error:
+                if i == len(found) - 1:
+                    raise
+                log.warning("%s; going on from those before", error)
+                continue
+            self._snapshot, self._last = (state, told), told
+            self.tally = Tally(json.loads(state["tally"]))
+            return
 
     def _weights(self, told: int) -> Path:
         assert self._folder is not None

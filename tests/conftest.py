@@ -8,11 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-# Examples share the machine with other tests: how long one takes says nothing of the code.
-settings.register_profile("suite", deadline=None)
-settings.load_profile("suite")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray reads this once a process: clusters of different tests must agree on it.

@@ -106,6 +106,61 @@ def test_too_many_skipped_steps_in_a_row_end_it():
         tally.add(failed)
 
 
+def test_a_signal_within_a_step_keeps_no_half_of_it(tmp_path):
+    _, expected = trained(stage(None))
+    cut = stage(tmp_path)
+    step, calls = cut.evaluator._optimizer.step, []
+
+    def interrupted():
+        step()
+        calls.append(None)
+        if len(calls) == 13:
+            raise KeyboardInterrupt
+
+    cut.evaluator._optimizer.step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trained(cut)
+    study, found = trained(stage(tmp_path))
+    assert study.spent.trials == STEPS
+    assert all(torch.equal(expected[k], v) for k, v in found.items())
+
+
+def test_where_the_last_weights_are_damaged_those_before_are_taken(tmp_path, caplog):
+    _, expected = trained(stage(None))
+    trained(stage(tmp_path, budget=10))
+    trained(stage(tmp_path, budget=20))
+    last = max(tmp_path.glob("weights-*.pt"), key=lambda file: int(file.stem.partition("-")[2]))
+    last.write_bytes(last.read_bytes()[:-100])
+    _, found = trained(stage(tmp_path))
+    assert "going on from those before" in caplog.text
+    assert all(torch.equal(expected[k], v) for k, v in found.items())
+
+
+def test_weights_that_cannot_be_written_end_the_training_and_leave_nothing(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nas.estimators.weights.os.fsync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        trained(stage(tmp_path))
+    assert not list(tmp_path.glob("weights-*"))
+
+
+def test_a_skipped_group_is_one_skipped_step():
+    from nas.proposal import Failure, Proposal, Trial
+
+    a = SPACE.architecture({"width": 4, "kernel": 3, "depth": 1, "op": "skip"})
+    tally = Tally()
+    for i in range(SKIPPED - 1):
+        for position in range(4):
+            failure = Failure("diverged", "the loss became nan")
+            tally.add(
+                Trial(4 * i + position, Proposal(a, ("train_loss",)), failure, position=position, size=4)
+            )
+    assert tally.skipped == SKIPPED - 1
+    assert tally.used["trials"] == 4 * (SKIPPED - 1)
+
+
 def test_damaged_weights_are_named(tmp_path):
     trained(stage(tmp_path))
     for file in tmp_path.glob("weights-*.pt"):

@@ -165,7 +165,7 @@ class PathsEvaluator(StepEvaluator):
             raise must("the metrics of a group", "be all of training or all of looking", proposals[0].metrics)
         if not proposals:
             return []
-        with self._settled(seed):
+        with self._settled(seed), self._under_way():
             return self._step(proposals, seed) if any(training) else [self._look(p, seed) for p in proposals]
 
     def keep(self, path: Path) -> None:
@@ -200,7 +200,7 @@ class PathsEvaluator(StepEvaluator):
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._feeds = {split: Feed(self._task, split, tuple(p)) for split, p in state["feeds"].items()}
-        self._steps = state["steps"]
+        self._steps, self.whole = state["steps"], True
         if state["teacher"] is not None:
             choices, weights = state["teacher"]
             self._taught_by, self._teacher = choices, self._path(choices)
@@ -284,6 +284,10 @@ class PathsEvaluator(StepEvaluator):
                 weights.grad = g
         self._optimizer.zero_grad(set_to_none=True)
         asked = {m: values.get(m, 0.0) for m in proposal.metrics}
+        for metric, value in asked.items():
+            if not math.isfinite(value):
+                said = f"{metric} became {value} after {self._steps} steps"
+                return Failure("diverged", said, time.perf_counter() - start)
         return Measurement(asked, time.perf_counter() - start, gradient=gradients(relaxed))
 
     def _training_batch(self, proposals: Sequence[Proposal], seed: int) -> Batch:
@@ -381,6 +385,17 @@ class PathsEvaluator(StepEvaluator):
         distance = F.softmax(output.float(), -1) - F.one_hot(y, output.shape[-1])
         norms: NDArray[np.float64] = distance.norm(dim=-1).double().cpu().numpy()
         return norms
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """A step; a signal that ends the process leaves it cut, while an error changes no weight."""
+        self.whole = False
+        try:
+            yield
+        except Exception:
+            self.whole = True
+            raise
+        self.whole = True
 
     # --- the machine ------------------------------------------------------------------------------------
 

@@ -32,13 +32,24 @@ def weights_file(folder: Path, kind: str, proposal: Proposal) -> Path:
 
 
 def write_weights(path: Path, content: Mapping[str, Any]) -> str:
-    """Write a file that is either whole or not there; gives its checksum, equal for equal contents."""
+    """Write a file that is either whole or not there; gives its checksum, equal for equal contents.
+
+    Raises:
+        StorageError: it cannot be written; nothing of it is left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(buffer.getbuffer())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"weights file {path} cannot be written: {error}") from error
     return checksum(buffer.getbuffer())
 
 

@@ -55,7 +55,7 @@ def measure(ms=1, target=None, **settings):
 def test_a_known_time_is_found():
     one, four = (measure(ms, runs=5, blocks=2) for ms in (1, 4))
     assert 1.0 <= one.values["latency_ms"] < 3.5
-    assert 4.0 <= four.values["latency_ms"] < 12.0
+    assert 4.0 <= four.values["latency_ms"] < 7.0
     assert one.notes["p10_ms"] <= one.values["latency_ms"] <= one.notes["p90_ms"]
     spread = (one.notes["p90_ms"] - one.notes["p10_ms"]) / one.values["latency_ms"]
     assert one.notes["spread"] == pytest.approx(spread)
@@ -78,7 +78,7 @@ def test_blocks_go_on_until_the_median_is_stable():
 
 
 def test_fast_models_are_timed_more_often():
-    assert measure(ms=1, runs=1, warmup=0, blocks=1).notes["runs"] > 2
+    assert measure(ms=1, runs=1, warmup=0, blocks=1).notes["runs"] > 5
 
 
 def test_time_is_limited():

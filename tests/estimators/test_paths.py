@@ -127,6 +127,16 @@ def test_looking_changes_no_weight():
     assert all(p.grad is None for p in e.supernet.parameters())
 
 
+def test_a_look_that_is_not_finite_fails():
+    e = evaluator(MIXED)
+    with torch.no_grad():
+        e.supernet.module[3].weight.fill_(torch.nan)
+    a = MIXED.architecture({"first": "linear", "second": "relu"})
+    (outcome,) = e.evaluate([Proposal(a, ("val_loss",))], seed=0)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "diverged"
+
+
 @pytest.mark.parametrize("metric", ["train_loss", "val_loss"])
 def test_gradient_by_the_mixture_matches_differences(metric):
     split = "train" if metric == "train_loss" else "val"
